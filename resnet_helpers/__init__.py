@@ -1,0 +1,54 @@
+"""Helpers of the ResNet notebooks. `import resnet_helpers as d2l` runs the code of the article they follow."""
+
+from resnet_helpers.article import train_ch6
+from resnet_helpers.data import (
+    DatasetUnavailableError,
+    get_fashion_mnist_labels,
+    load_data_fashion_mnist,
+    load_fashion_mnist,
+    load_fashion_mnist_subset,
+)
+from resnet_helpers.models import (
+    Bottleneck,
+    Residual,
+    copy_torchvision_weights,
+    count_parameters,
+    resnet,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+    resnet_block,
+)
+from resnet_helpers.plotting import Animator, plot, set_figsize, show, show_images, subplots, use_style
+from resnet_helpers.training import (
+    Accumulator,
+    History,
+    NonFiniteLossError,
+    Progress,
+    Timer,
+    accuracy,
+    evaluate_accuracy,
+    evaluate_accuracy_gpu,
+    fit,
+    init_weights,
+    try_gpu,
+)
+
+
+def __getattr__(name):
+    if name == "plt":  # as d2l.plt in the article's family of notebooks; imported when it is asked for
+        import matplotlib.pyplot
+        return matplotlib.pyplot
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = [
+    "Accumulator", "Animator", "Bottleneck", "DatasetUnavailableError", "History", "NonFiniteLossError",
+    "Progress", "Residual", "Timer", "accuracy", "copy_torchvision_weights", "count_parameters",
+    "evaluate_accuracy", "evaluate_accuracy_gpu", "fit", "get_fashion_mnist_labels", "init_weights",
+    "load_data_fashion_mnist", "load_fashion_mnist", "load_fashion_mnist_subset", "plot", "resnet", "resnet18",
+    "resnet34", "resnet50", "resnet101", "resnet152", "resnet_block", "set_figsize", "show", "show_images",
+    "subplots", "train_ch6", "try_gpu", "use_style",
+]

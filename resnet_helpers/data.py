@@ -1,0 +1,262 @@
+"""Fashion-MNIST: the bundled subset, the full set, and batches served from memory.
+
+Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
+Algorithms" (2017). 60,000 training and 10,000 test images of 28 x 28 grey pixels in 10 classes.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import http.client
+import os
+import socket
+import tempfile
+import zlib
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from resnet_helpers.errors import DatasetUnavailableError
+
+FASHION_MNIST_CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat",
+                         "sandal", "shirt", "sneaker", "bag", "ankle boot")
+
+# The four official files in the IDX format: (bytes, SHA-256) of the decompressed content. Debian's package
+# and the official server compress the same content differently, so a checksum of the .gz would not do.
+IDX_FILES = {
+    "train-images-idx3-ubyte": (47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
+    "train-labels-idx1-ubyte": (60_008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+    "t10k-images-idx3-ubyte": (7_840_016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
+    "t10k-labels-idx1-ubyte": (10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+}
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+DOWNLOAD_TIMEOUT_S = 30
+
+
+class FashionMNIST(NamedTuple):
+    """Images as uint8 tensors (n, 28, 28), labels as int64 tensors (n,)."""
+
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+
+
+class ImageBatches:
+    """Batches (X, y) of images that stay in memory as uint8; a new order each epoch if `shuffle`.
+
+    Each batch is cast, scaled to [0, 1] and resized when it is asked for, on the device the images are on:
+    memory does not grow with `resize`, and no worker process is needed. The values are those of torchvision's
+    `Resize` (bilinear, antialiased, rounded to 8 bits) followed by `ToTensor`.
+
+    Iterating gives X of shape (batch, 1, height, width), float32, and y of shape (batch,), int64; the last
+    batch may be smaller. `len()` is the number of batches. The order follows `torch.manual_seed`.
+
+    Args:
+        images: uint8 tensor (n, height, width).
+        labels: int64 tensor (n,).
+        batch_size: at least 1.
+        shuffle: draw a new order for each pass.
+        resize: side length in pixels, or (height, width); None keeps the size.
+        device: where the images are kept and the batches are made; None keeps them where they are.
+
+    Raises:
+        ValueError: a batch size or resize below 1, or images and labels of different number or type.
+    """
+
+    def __init__(self, images, labels, batch_size, shuffle=False, resize=None, device=None):
+        if images.dtype != torch.uint8 or images.dim() != 3 or not 0 < len(images) == len(labels):
+            raise ValueError(f"expected uint8 images (n, height, width) and as many labels, at least one, got {images.dtype} "
+                             f"{tuple(images.shape)} and {len(labels)} labels")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.size = _pair(resize)
+        self.images, self.labels = images.to(device), labels.to(device)
+        self.batch_size, self.shuffle = batch_size, shuffle
+
+    def __len__(self):
+        return -(-len(self.images) // self.batch_size)
+
+    def __iter__(self):
+        order = torch.randperm(len(self.images)) if self.shuffle else torch.arange(len(self.images))
+        for indices in order.to(self.images.device).split(self.batch_size):
+            yield scale_images(self.images[indices], self.size), self.labels[indices]
+
+
+def scale_images(images, size=None):
+    """Turn uint8 images (n, H, W) into float32 (n, 1, H', W') in [0, 1], resized to `size` = (H', W')."""
+    X = images.unsqueeze(1).float()
+    if size is not None and size != X.shape[-2:]:
+        X = F.interpolate(X, size=size, mode="bilinear", align_corners=False, antialias=True)
+        X = X.round_()  # an image of 8 bits stays one, as with PIL
+    return X.div_(255)
+
+
+def _pair(resize):
+    if resize is None:
+        return None
+    pair = (resize, resize) if np.ndim(resize) == 0 else tuple(resize)
+    if len(pair) != 2 or min(pair) < 1:
+        raise ValueError(f"resize must be a side length in pixels or (height, width), got {resize!r}")
+    return torch.Size(pair)
+
+
+def load_data_fashion_mnist(batch_size, resize=None, *, subset=False, root=None, device=None):
+    """Fashion-MNIST as two iterables of (X, y) batches: training (shuffled) and test.
+
+    Args:
+        batch_size: images in a batch.
+        resize: side length in pixels, for example 96; None keeps 28.
+        subset: use the 6,000 + 1,000 images that come with this package instead of all 70,000.
+        root: folder with the four official files; None looks in the places of `load_fashion_mnist`.
+        device: keep the images there, for example "cuda"; None means the CPU.
+
+    Returns:
+        (train_iter, test_iter), two `ImageBatches`. With the full set and batches of 256 their lengths are
+        235 and 40.
+
+    Raises:
+        DatasetUnavailableError: the full set is not here and could not be downloaded.
+    """
+    data = load_fashion_mnist_subset() if subset else load_fashion_mnist(root)
+    return (ImageBatches(data.train_images, data.train_labels, batch_size, True, resize, device),
+            ImageBatches(data.test_images, data.test_labels, batch_size, False, resize, device))
+
+
+def get_fashion_mnist_labels(labels):
+    """Class names for numeric labels: `[0, 9]` gives `['t-shirt', 'ankle boot']`."""
+    return [FASHION_MNIST_CLASSES[int(i)] for i in labels]
+
+
+def load_fashion_mnist_subset():
+    """The class-balanced subset that comes with the package: 6,000 training and 1,000 test images.
+
+    They are the first 600 of each class in the official training file and the first 100 of each class in the
+    official test file; the archive also holds their indices there.
+    """
+    with resources.files(__package__).joinpath("assets/fashion_mnist_subset.npz").open("rb") as file, \
+            np.load(file, allow_pickle=False) as arrays:
+        return FashionMNIST(*(torch.from_numpy(arrays[name]).to(dtype) for name, dtype in zip(
+            FashionMNIST._fields, 2 * (torch.uint8, torch.int64), strict=True)))
+
+
+def load_fashion_mnist(root=None):
+    """The full data set: 60,000 training and 10,000 test images, checked against known checksums.
+
+    Looked for in this order: `root`, if given, and nowhere else; the cache in the user's data folder; Debian's
+    package dataset-fashion-mnist; then downloaded into the cache by torchvision. The files may be compressed
+    (.gz) or not, in the folder itself or where torchvision puts them (FashionMNIST/raw).
+
+    Raises:
+        DatasetUnavailableError: no place has it; or a file in `root` is damaged. Damaged files in the cache are
+            fetched again.
+    """
+    if root is not None:
+        return _read_folder(Path(root).expanduser())
+    for folder in (cache_folder(), DEBIAN_FOLDER):
+        with contextlib.suppress(DatasetUnavailableError):
+            return _read_folder(folder)
+    return _download(cache_folder())
+
+
+def cache_folder():
+    """Folder of downloaded files: `resnet_helpers/fashion-mnist` in the user's data folder."""
+    import platformdirs  # here, for a quick import of the package
+    return platformdirs.user_data_path("resnet_helpers", appauthor=False) / "fashion-mnist"
+
+
+def _read_folder(folder):
+    return FashionMNIST(*(_parse_idx(_read_checked(folder, name)) for name in IDX_FILES))
+
+
+def _read_checked(folder, name):
+    """Content of one official file below `folder`, checked; DatasetUnavailableError says what is wrong."""
+    places = (folder, folder / "FashionMNIST" / "raw", folder / "raw")
+    candidates = [place / (name + ending) for place in places for ending in ("", ".gz")]
+    paths = [path for path in candidates if path.is_file()]
+    if not paths:
+        raise DatasetUnavailableError(
+            f"no file {name} or {name}.gz in {folder}: name the folder that holds the four files of "
+            f"Fashion-MNIST, or leave `root` out to have them looked for and downloaded")
+    num_bytes, sha256 = IDX_FILES[name]
+    content = _read_at_most(paths[0], num_bytes + 1)  # never more, whatever a header or a .gz claims
+    if len(content) != num_bytes or hashlib.sha256(content).hexdigest() != sha256:
+        raise DatasetUnavailableError(f"{paths[0]} is not Fashion-MNIST's {name}, or is damaged: its checksum "
+                                      f"differs. Delete it and get it again")
+    return content
+
+
+def _read_at_most(path, num_bytes):
+    """The first `num_bytes` of a file, decompressed if its name ends in .gz; b"" if it will not decompress."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with contextlib.suppress(EOFError, gzip.BadGzipFile, zlib.error), opener(path, "rb") as file:
+        return file.read(num_bytes)
+    return b""
+
+
+def _parse_idx(content):
+    """An IDX file of unsigned bytes as a tensor: images (n, 28, 28) uint8 or labels (n,) int64.
+
+    Header: two zero bytes, the type (8 = unsigned byte), the number of dimensions, then each of them as a
+    big-endian 32-bit number.
+    """
+    num_dims = content[3]
+    shape = np.frombuffer(content, ">i4", num_dims, offset=4).tolist()
+    array = np.frombuffer(content, np.uint8, offset=4 + 4 * num_dims).reshape(shape)
+    return torch.from_numpy(array.copy() if num_dims == 3 else array.astype(np.int64))
+
+
+def _download(folder):
+    """Fetch what is missing or damaged in `folder`, one process at a time, and read everything."""
+    import filelock
+    from torchvision.datasets import FashionMNIST as Source
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / "download.lock"), _socket_timeout(DOWNLOAD_TIMEOUT_S):
+            for filename, md5 in Source.resources:
+                name = filename.removesuffix(".gz")
+                try:
+                    _read_checked(folder, name)  # whole already, or another process was faster
+                except DatasetUnavailableError:
+                    (folder / name).unlink(missing_ok=True)
+                    _download_file(Source.mirrors, filename, md5, folder)
+        return _read_folder(folder)
+    except OSError as error:
+        raise DatasetUnavailableError(
+            f"the full Fashion-MNIST is not on this machine and could not be downloaded: {error}.\n"
+            f"Any one of these helps:\n"
+            f"  1. Connect to the network and run this again: 30 MB, once.\n"
+            f"  2. Get the four files another way and name their folder: load_data_fashion_mnist(..., root=FOLDER).\n"
+            f"     On Debian and Ubuntu `apt-get install dataset-fashion-mnist` is enough; no root needed then.\n"
+            f"  3. Use the 7,000 images that came with this package: load_data_fashion_mnist(..., subset=True)."
+        ) from None
+
+
+def _download_file(mirrors, filename, md5, folder):
+    """Fetch one file from the first mirror that has it whole; it appears in `folder` complete or not at all."""
+    from torchvision.datasets.utils import download_url
+    errors = []
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        for mirror in mirrors:
+            try:
+                download_url(mirror + filename, temporary, filename, md5)
+                os.replace(Path(temporary) / filename, folder / filename)
+                return
+            except (OSError, RuntimeError, http.client.HTTPException) as error:
+                errors.append(f"{mirror}{filename}: {error}")
+    raise OSError("; ".join(errors))
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds):
+    """A server that stops answering raises TimeoutError; torchvision's download sets no limit of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

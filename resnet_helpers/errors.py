@@ -1,0 +1,31 @@
+"""Errors whose message says all there is to say: a notebook shows it without a traceback."""
+
+
+class PlainError(Exception):
+    """Base of errors that a reader can mend without seeing where in the package they arose."""
+
+    def _render_traceback_(self):
+        """What IPython shows instead of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class DatasetUnavailableError(PlainError, OSError):
+    """The full data set is not on this machine and could not be fetched, or a file of it is damaged."""
+
+
+class NonFiniteLossError(PlainError, ArithmeticError):
+    """The training loss became infinite or not a number.
+
+    Attributes:
+        history: the `History` up to the last record before.
+    """
+
+    def __init__(self, value, step, history):
+        self.history = history
+        since = f" (after epoch {history.records[-1].epoch:g} it was still finite)" if history.records else ""
+        lr = history.config.get("lr")
+        advice = f"a learning rate ten times smaller than {lr:g}" if lr else "a smaller learning rate"
+        super().__init__(
+            f"the training loss became {value} at step {step}{since}. Training has stopped; start again from new "
+            f"weights with {advice}. If that does not help, look for inputs that are not finite "
+            f"(torch.isfinite(X).all()) and for logits that went through softmax or log before the loss.")

@@ -1,0 +1,271 @@
+"""Figures in one style: live curves (`Animator`), lines (`plot`), images (`show_images`).
+
+Figures that this package makes are plain `matplotlib.figure.Figure` objects, sent to the notebook as PNG:
+nothing appears twice at the end of a cell, and they may be drawn in a thread. matplotlib is imported when the
+first figure is made.
+"""
+
+import base64
+import io
+import math
+import sys
+import time
+
+import numpy as np
+
+# Okabe and Ito's palette, told apart by colour-blind readers too.
+BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK = PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+PIXELS_PER_INCH = 100  # on the page; the PNG has twice as many, for sharp text on fine screens
+
+
+def style():
+    """The matplotlib settings of all figures, as a dict for `matplotlib.rc_context`."""
+    from cycler import cycler
+    return {
+        "axes.prop_cycle": cycler(color=PALETTE), "axes.grid": True, "axes.axisbelow": True,
+        "axes.spines.top": False, "axes.spines.right": False, "grid.color": "#DDDDDD",
+        "lines.linewidth": 2, "font.size": 12, "axes.titlesize": 12, "legend.frameon": False,
+        "figure.facecolor": "white", "image.cmap": "gray", "figure.dpi": PIXELS_PER_INCH,
+    }
+
+
+def use_style():
+    """Give the figures that the caller draws the look of this package's own."""
+    import matplotlib
+    matplotlib.rcParams.update(style())
+
+
+def subplots(nrows=1, ncols=1, figsize=(5, 3.5), **kwargs):
+    """Like `pyplot.subplots`, in this package's style and unknown to pyplot: show it with `show`.
+
+    Returns:
+        (fig, axes): a Figure and one Axes or an array of them.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+    with matplotlib.rc_context(style()):
+        fig = Figure(figsize=figsize, dpi=PIXELS_PER_INCH, layout="constrained")
+        return fig, fig.subplots(nrows, ncols, **kwargs)
+
+
+def show(fig, alt):
+    """Show a figure as the output of the cell; outside a notebook do nothing.
+
+    Args:
+        fig: a Figure, of `subplots` or of pyplot.
+        alt: what is to be seen, in a sentence, for readers who do not see it.
+    """
+    if _notebook() is None:
+        return
+    _Picture().update(fig, alt)
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close(fig)  # else the inline backend shows it once more
+
+
+def to_png(fig, scale=2):
+    """The figure as PNG bytes, `scale` pixels for each pixel on the page."""
+    file = io.BytesIO()
+    fig.savefig(file, format="png", dpi=scale * PIXELS_PER_INCH)
+    return file.getvalue()
+
+
+class Animator:
+    """Curves that grow in place while a loop runs.
+
+    One picture in the output of the cell is updated; text printed before it stays. Drawing is limited to a few
+    times a second and to a twentieth of the time, and the last state is always drawn at the end of the cell.
+    Outside a notebook nothing is drawn; `savefig` gives the picture anywhere.
+
+    Args:
+        xlabel, ylabel: axis labels.
+        legend: one name per curve.
+        xlim, ylim: (low, high); None fits the data.
+        xscale, yscale: "linear" or "log".
+        fmts: matplotlib format per curve, repeated if there are more curves.
+        nrows, ncols: a grid of axes; the curves go into the first, `animator.axes[0]`.
+        figsize: width and height in inches, 100 pixels each.
+
+    Attributes:
+        fig, axes: the Figure and the list of its Axes.
+        X, Y: the points, a list of numbers per curve.
+    """
+
+    def __init__(self, xlabel=None, ylabel=None, legend=None, xlim=None, ylim=None, xscale="linear",
+                 yscale="linear", fmts=("-", "--", "-.", ":"), nrows=1, ncols=1, figsize=(5, 3.5)):
+        self.fig, axes = subplots(nrows, ncols, figsize, squeeze=False)
+        self.axes = list(axes.flat)
+        _set_axes(self.axes[0], xlabel, ylabel, xlim, ylim, xscale, yscale)
+        self.legend, self.fmts = list(legend or []), fmts
+        self.X, self.Y, self.lines = [], [], []
+        self.alt = f"Curves of {', '.join(map(str, self.legend)) or 'values'} against {xlabel or 'x'}"
+        self._picture = _Picture()
+        self._next_draw = 0.0
+        self._pending = False
+
+    def add(self, x, y):
+        """Add a point to each curve.
+
+        Args:
+            x: a number, or one per curve.
+            y: a number, or one per curve; None adds no point to that curve.
+        """
+        y = list(y) if hasattr(y, "__len__") else [y]
+        x = list(x) if hasattr(x, "__len__") else [x] * len(y)
+        while len(self.lines) < len(y):
+            self._add_line()
+        for X, Y, a, b in zip(self.X, self.Y, x, y):
+            if a is not None and b is not None:
+                X.append(float(a))
+                Y.append(float(b))
+        self._pending = True
+        if time.perf_counter() >= self._next_draw:
+            self.draw()
+
+    def draw(self):
+        """Bring the picture up to date now."""
+        if not self._pending or _notebook() is None:
+            return
+        start = time.perf_counter()
+        self._update_lines()
+        self._picture.update(self.fig, self.alt, at_end_of_cell=self.draw)
+        self._pending = False
+        end = time.perf_counter()
+        self._next_draw = end + max(0.25, 20 * (end - start))
+
+    def savefig(self, path, **kwargs):
+        """Write the picture to a file; the arguments are those of matplotlib's `Figure.savefig`."""
+        self._update_lines()
+        self.fig.savefig(path, **{"dpi": 2 * PIXELS_PER_INCH, **kwargs})
+
+    def _add_line(self):
+        i = len(self.lines)
+        label = str(self.legend[i]) if i < len(self.legend) else None
+        self.lines += self.axes[0].plot([], [], self.fmts[i % len(self.fmts)], label=label, linewidth=2)
+        self.X.append([])
+        self.Y.append([])
+        if label:
+            self.axes[0].legend()
+
+    def _update_lines(self):
+        for line, X, Y in zip(self.lines, self.X, self.Y, strict=True):
+            line.set_data(X, Y)
+            if line.get_marker() in ("None", None, "", ".") :
+                line.set_marker("." if len(X) <= 30 else "")  # a single point has no line to be seen by
+        self.axes[0].relim()
+        self.axes[0].autoscale_view()
+
+
+class _Picture:
+    """One PNG output of a cell, replaced in place by `update`; a new one if another cell runs by then."""
+
+    def __init__(self):
+        self.handle = self.cell = None
+
+    def update(self, fig, alt, at_end_of_cell=None):
+        from IPython.display import display
+        shell = _notebook()
+        width, height = (round(inches * PIXELS_PER_INCH) for inches in fig.get_size_inches())
+        data = {"image/png": base64.b64encode(to_png(fig)).decode(), "text/plain": alt}
+        metadata = {"image/png": {"width": width, "height": height, "alt": alt}}
+        if self.cell == shell.execution_count:
+            self.handle.update(data, metadata=metadata, raw=True)
+            return
+        self.cell = shell.execution_count
+        self.handle = display(data, metadata=metadata, raw=True, display_id=True)
+        if at_end_of_cell:
+            def finish(*_):
+                shell.events.unregister("post_run_cell", finish)
+                at_end_of_cell()
+            shell.events.register("post_run_cell", finish)
+
+
+def _notebook():
+    """IPython's shell, if it talks to a notebook (JupyterLab, VS Code, Colab, nbclient), else None."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell if hasattr(shell, "kernel") else None
+
+
+def _set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, legend=None):
+    axes.set(xlabel=xlabel or "", ylabel=ylabel or "", xscale=xscale, yscale=yscale)
+    if xlim is not None and xlim[0] != xlim[1]:  # one epoch: [1, 1] is no range to draw
+        axes.set_xlim(xlim)
+    if ylim is not None and ylim[0] != ylim[1]:
+        axes.set_ylim(ylim)
+    if legend:
+        axes.legend(legend)
+
+
+def set_figsize(figsize=(3.5, 2.5)):
+    """Set the size in inches of the figures that pyplot makes from now on."""
+    import matplotlib.pyplot as plt
+    plt.rcParams["figure.figsize"] = figsize
+
+
+def plot(X, Y=None, xlabel=None, ylabel=None, legend=None, xlim=None, ylim=None, xscale="linear",
+         yscale="linear", fmts=("-", "--", "-.", ":"), figsize=(5, 3.5), axes=None):
+    """Draw one or several curves.
+
+    Args:
+        X: x values, or a list with those of each curve. Without Y these are the y values, against 0, 1, 2, ...
+        Y: y values, or a list with those of each curve. One X serves all of them.
+        xlabel, ylabel, legend, xlim, ylim, xscale, yscale, fmts: as for `Animator`.
+        figsize: size in inches, if there is no figure yet.
+        axes: where to draw; None means pyplot's current axes.
+
+    Raises:
+        ValueError: several X, and their number is not that of Y.
+    """
+    import matplotlib
+    import matplotlib.pyplot as plt
+    X, Y = _curves(X), None if Y is None else _curves(Y)
+    if Y is None:
+        X, Y = [np.arange(len(y)) for y in X], X
+    if len(X) == 1:
+        X = X * len(Y)
+    if len(X) != len(Y):
+        raise ValueError(f"there are {len(X)} lists of x values for {len(Y)} curves: give one for all or one each")
+    with matplotlib.rc_context(style()):
+        if axes is None:
+            axes = plt.figure(figsize=figsize).gca() if not plt.get_fignums() else plt.gca()
+        axes.cla()
+        for i, (x, y) in enumerate(zip(X, Y, strict=True)):
+            axes.plot(x, y, fmts[i % len(fmts)])
+        _set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, legend)
+
+
+def _curves(values):
+    """A list of arrays, one per curve, from numbers, a list of curves, arrays or tensors."""
+    one_curve = np.ndim(values[0]) == 0 if isinstance(values, (list, tuple)) else np.ndim(values) == 1
+    return [_to_array(v) for v in ([values] if one_curve else values)]
+
+
+def _to_array(values):
+    return values.detach().cpu().numpy() if hasattr(values, "detach") else np.asarray(values)
+
+
+def show_images(imgs, num_rows, num_cols, titles=None, scale=1.5):
+    """Show images in a grid.
+
+    Args:
+        imgs: tensors or arrays (H, W), (1, H, W) or (H, W, colours), or PIL images; at most num_rows * num_cols
+            of them are shown.
+        titles: one per image.
+        scale: side of a grid cell in inches.
+
+    Returns:
+        Array of num_rows * num_cols Axes.
+    """
+    import matplotlib
+    import matplotlib.pyplot as plt
+    with matplotlib.rc_context({**style(), "axes.grid": False}):
+        fig, axes = plt.subplots(num_rows, num_cols, figsize=(num_cols * scale, num_rows * scale),
+                                 squeeze=False, layout="constrained")
+        for ax in axes.flat:
+            ax.axis("off")
+        for i, (ax, img) in enumerate(zip(axes.flat, imgs)):
+            img = _to_array(img)
+            ax.imshow(img[0] if img.ndim == 3 and img.shape[0] == 1 else img)
+            if titles is not None:
+                ax.set_title(titles[i], fontsize=10)
+    return axes.flatten()

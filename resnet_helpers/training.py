@@ -1,0 +1,392 @@
+"""Training and evaluating a classifier: one loop, `fit`, and the article's names around it.
+
+`fit` is a generator. It trains and yields a small `Progress` record a few times an epoch; whoever iterates over
+it draws, prints or stores, and stops by leaving the loop. `train_ch6` is such a consumer.
+"""
+
+import contextlib
+import json
+import math
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from resnet_helpers.errors import NonFiniteLossError
+
+def try_gpu(i=0):
+    """Device number `i` if there is one, else the CPU: CUDA first, then (for i = 0) Apple's MPS."""
+    if torch.cuda.device_count() > i:
+        return torch.device(f"cuda:{i}")
+    if i == 0 and torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+class Accumulator:
+    """Sums over `n` quantities: `metric = Accumulator(2); metric.add(correct, total); metric[0] / metric[1]`."""
+
+    def __init__(self, n):
+        self.data = [0.0] * n
+
+    def add(self, *args):
+        """Add one number to each of the n sums."""
+        self.data = [a + float(b) for a, b in zip(self.data, args, strict=True)]
+
+    def reset(self):
+        """Set all sums to zero."""
+        self.data = [0.0] * len(self.data)
+
+    def __getitem__(self, i):
+        return self.data[i]
+
+
+class Timer:
+    """A stopwatch that keeps every lap, in seconds of wall-clock time. It starts when it is made."""
+
+    def __init__(self):
+        self.times = []
+        self.start()
+
+    def start(self):
+        """Begin a lap."""
+        self.tik = time.perf_counter()
+
+    def stop(self):
+        """End the lap and return its length."""
+        self.times.append(time.perf_counter() - self.tik)
+        return self.times[-1]
+
+    def avg(self):
+        """Mean of the laps."""
+        return sum(self.times) / len(self.times)
+
+    def sum(self):
+        """Sum of the laps."""
+        return sum(self.times)
+
+    def cumsum(self):
+        """Running sums of the laps, as a list."""
+        return torch.tensor(self.times, dtype=torch.float64).cumsum(0).tolist()
+
+
+def accuracy(y_hat, y):
+    """Number of correct predictions, a float.
+
+    Args:
+        y_hat: scores or logits (n, classes), the largest is the prediction; or predicted classes (n,).
+        y: true classes (n,).
+    """
+    if y_hat.dim() > 1 and y_hat.shape[1] > 1:
+        y_hat = y_hat.argmax(dim=1)
+    return float((y_hat.type(y.dtype) == y).sum())
+
+
+def evaluate_accuracy_gpu(net, data_iter, device=None):
+    """Share of correct predictions of `net` on all batches of `data_iter`, between 0 and 1.
+
+    A module is put into eval mode and left there. No gradients are computed.
+
+    Args:
+        net: a module, or any function from X to logits (n, classes).
+        data_iter: iterable of (X, y); X is a tensor or a list of tensors.
+        device: where to compute; None means where the net's parameters are.
+
+    Raises:
+        ValueError: `data_iter` gave no batch.
+    """
+    if isinstance(net, nn.Module):
+        net.eval()
+        if device is None:
+            device = next((p.device for p in net.parameters()), None)
+    metric = Accumulator(2)  # correct predictions, predictions
+    with torch.no_grad():
+        for X, y in data_iter:
+            X, y = move_to(X, device), y.to(device)
+            metric.add(accuracy(net(X), y), y.numel())
+    if metric[1] == 0:
+        raise ValueError("data_iter gave no batch, so there is no accuracy: pass a list or loader that is not empty")
+    return metric[0] / metric[1]
+
+
+def evaluate_accuracy(net, data_iter):
+    """The same as `evaluate_accuracy_gpu` where the net's parameters are."""
+    return evaluate_accuracy_gpu(net, data_iter)
+
+
+def move_to(X, device):
+    """Copy a tensor, or each tensor of a list or tuple, to `device`; None leaves it where it is."""
+    return [x.to(device) for x in X] if isinstance(X, (list, tuple)) else X.to(device)
+
+
+def init_weights(module):
+    """Xavier-uniform weights for a Linear or Conv2d layer, as in the article: `net.apply(init_weights)`.
+
+    Source: Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks" (2010).
+    """
+    if type(module) in (nn.Linear, nn.Conv2d):
+        nn.init.xavier_uniform_(module.weight)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training run stands.
+
+    Attributes:
+        epoch: epochs done, with the part of the current one: 1.4 is two fifths into the second.
+        step: optimiser steps done.
+        train_loss, train_acc: mean over the examples of the current epoch so far.
+        test_acc: accuracy on the test batches at the end of an epoch, else None.
+        examples: training examples seen so far, all epochs together.
+        seconds: wall-clock time spent training so far: fetching batches and computing steps, but neither
+            evaluating nor what the consumer of the records does.
+    """
+
+    epoch: float
+    step: int
+    train_loss: float
+    train_acc: float
+    test_acc: float | None
+    examples: int
+    seconds: float
+
+
+@dataclass
+class History:
+    """All that is known about a training run; `fit` fills it in as it goes.
+
+    Attributes:
+        config: the settings of the run.
+        records: the `Progress` records, in order.
+        hardware, versions: what it ran on.
+        completed: it reached its last epoch.
+    """
+
+    config: dict = field(default_factory=dict)
+    records: list = field(default_factory=list)
+    hardware: dict = field(default_factory=dict)
+    versions: dict = field(default_factory=dict)
+    completed: bool = False
+
+    FORMAT = "resnet_helpers history, version 1"
+
+    def start(self, net, optimizer, num_epochs, device):
+        """Note what is about to be trained, and on what; earlier records are dropped."""
+        self.records, self.completed = [], False
+        settings = {k: v for k, v in optimizer.defaults.items() if isinstance(v, (int, float, str, bool))}
+        self.config = {"model": type(net).__name__, "parameters": sum(p.numel() for p in net.parameters()),
+                       "num_epochs": num_epochs, "optimizer": type(optimizer).__name__, **settings,
+                       "precision": "float32", "seed": torch.initial_seed()}
+        self.hardware, self.versions = describe_hardware(device), describe_versions()
+
+    def add(self, *values):
+        """Append and return `Progress(*values)`."""
+        self.records.append(Progress(*values))
+        return self.records[-1]
+
+    @property
+    def train_loss(self):
+        """Training loss of the last record; None before the first."""
+        return self.records[-1].train_loss if self.records else None
+
+    @property
+    def train_acc(self):
+        """Training accuracy of the last record; None before the first."""
+        return self.records[-1].train_acc if self.records else None
+
+    @property
+    def test_acc(self):
+        """Test accuracy of the last epoch that ended; None before that."""
+        return next((r.test_acc for r in reversed(self.records) if r.test_acc is not None), None)
+
+    @property
+    def examples_per_second(self):
+        """Training examples by wall-clock seconds, loading included (see `Progress.seconds`)."""
+        return self.records[-1].examples / self.records[-1].seconds if self.records else None
+
+    def __repr__(self):
+        if not self.records:
+            return "History: nothing recorded yet"
+        return f"History: {self.records[-1].epoch:g} of {self.config['num_epochs']} epochs, {results(self)}"
+
+    def save(self, path):
+        """Write the run to a JSON file; the file is replaced only once the new one is complete."""
+        path = Path(path)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        text = json.dumps({"format": self.FORMAT, **asdict(self)}, indent=1)
+        try:
+            temporary.write_text(text + "\n", encoding="utf-8")
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path):
+        """Read a run that `save` wrote.
+
+        Raises:
+            ValueError: the file is no such run, or of a newer version.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content.pop("format") != cls.FORMAT:
+                raise ValueError("unknown format")
+            content["records"] = [Progress(**record) for record in content["records"]]
+            return cls(**content)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path} is not a training history that this version can read ({error!r}); "
+                             f"histories are written by History.save") from None
+
+
+def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *, optimizer=None,
+        loss=None, reports_per_epoch=5, history=None):
+    """Train `net` by minibatch SGD, yielding `Progress` records; a generator whose return value is a `History`.
+
+        for p in fit(net, train_iter, test_iter, num_epochs=10, lr=0.05):
+            print(p.epoch, p.train_loss, p.test_acc)
+
+    The weights start as they are: call `net.apply(init_weights)` first for the article's. Leaving the loop, or
+    interrupting it (the stop button), ends the training; weights and history stay as they are then.
+
+    Args:
+        net: any module that maps X to logits (n, classes). It is moved to `device`.
+        train_iter: iterable of (X, y), gone through once an epoch: a DataLoader, a list, an `ImageBatches`.
+            X is a tensor or a list of tensors, y holds classes (n,).
+        test_iter: the same, for the test accuracy after each epoch; None leaves it out.
+        num_epochs: passes over `train_iter`.
+        lr: learning rate, if no optimizer is given.
+        device: where to train; None means where the net's parameters are.
+        optimizer: None means plain SGD with `lr`.
+        loss: function of (logits, y) that gives the mean over the batch; None means cross-entropy.
+        reports_per_epoch: how many records an epoch gives, evenly spaced; with fewer batches, one a batch.
+        history: a `History` to fill in, for those who want to look at it while, or after, they iterate.
+
+    Raises:
+        ValueError: `num_epochs` or `reports_per_epoch` below 1; a `train_iter` that is empty or can only be
+            gone through once.
+        NonFiniteLossError: the loss became infinite or NaN. The message says when, and what to try; its
+            attribute `history` has what was recorded before.
+    """
+    if num_epochs < 1 or reports_per_epoch < 1:
+        raise ValueError(f"num_epochs and reports_per_epoch must be at least 1, got {num_epochs} and "
+                         f"{reports_per_epoch}")
+    if hasattr(train_iter, "__next__") and num_epochs > 1:
+        raise ValueError("train_iter can be gone through only once, but every epoch needs it: pass a list, a "
+                         "DataLoader or what load_data_fashion_mnist gives, not an iterator or generator")
+    device = torch.device(device or next((p.device for p in net.parameters()), "cpu"))
+    net.to(device)
+    optimizer = optimizer or torch.optim.SGD(net.parameters(), lr=lr)
+    loss = loss or nn.CrossEntropyLoss()
+    history = History() if history is None else history
+    history.start(net, optimizer, num_epochs, device)
+    return _fit(net, train_iter, test_iter, num_epochs, device, optimizer, loss, reports_per_epoch, history)
+
+
+def _fit(net, train_iter, test_iter, num_epochs, device, optimizer, loss, reports_per_epoch, history):
+    """The loop of `fit`, its arguments checked."""
+    step = examples = 0
+    due = report_batches(train_iter, reports_per_epoch)
+    timer = Timer()  # one lap for each stretch of training between two records
+    try:
+        for epoch in range(num_epochs):
+            net.train()
+            sums = BatchSums()
+            timer.start()
+            for i, (X, y) in enumerate(train_iter, start=1):
+                X, y = move_to(X, device), y.to(device)
+                optimizer.zero_grad()
+                y_hat = net(X)
+                l = loss(y_hat, y)
+                l.backward()
+                optimizer.step()
+                sums.add(l, y_hat, y)
+                step, examples = step + 1, examples + y.shape[0]
+                if i in due:
+                    train_loss, train_acc = sums.read(step, history)
+                    timer.stop()
+                    yield history.add(epoch + i / len(train_iter), step, train_loss, train_acc, None, examples,
+                                      timer.sum())
+                    timer.start()
+            train_loss, train_acc = sums.read(step, history)
+            timer.stop()
+            test_acc = None if test_iter is None else evaluate_accuracy_gpu(net, test_iter, device)
+            history.completed = epoch + 1 == num_epochs
+            yield history.add(epoch + 1, step, train_loss, train_acc, test_acc, examples, timer.sum())
+    except KeyboardInterrupt:
+        pass  # the stop button: a normal way to end a run
+    return history
+
+
+def report_batches(train_iter, reports_per_epoch):
+    """After which batches (1, 2, ...) of an epoch to report: evenly spaced, without the last, which always is.
+
+    The article's rule, `(i + 1) % (num_batches // 5) == 0`, divides by zero when there are fewer than five.
+    """
+    if not hasattr(train_iter, "__len__"):
+        return set()
+    n = len(train_iter)
+    return {math.ceil(k * n / reports_per_epoch) for k in range(1, reports_per_epoch)} - {n}
+
+
+class BatchSums:
+    """Loss and correct predictions of an epoch's batches so far.
+
+    The numbers stay on the device until they are read: copying them to the host after every batch, as `float`
+    does, would make a GPU wait each time.
+    """
+
+    def __init__(self):
+        self.sums = Accumulator(3)  # loss times examples, correct predictions, examples
+        self.pending = []  # (loss, correct, examples) of the batches since the last read
+
+    def add(self, l, y_hat, y):
+        """Take in one batch: its mean loss, logits (n, classes) and classes (n,)."""
+        self.pending.append((l.detach(), (y_hat.detach().argmax(dim=1) == y).sum(), y.shape[0]))
+
+    def read(self, step, history):
+        """Mean loss and accuracy so far; raises if a loss up to `step` was not finite."""
+        if self.pending:
+            losses, corrects, examples = zip(*self.pending, strict=True)
+            losses, corrects = torch.stack(losses).tolist(), torch.stack(corrects).tolist()
+            for bad, l in enumerate(losses, start=step - len(losses) + 1):
+                if not math.isfinite(l):
+                    raise NonFiniteLossError(l, bad, history)
+            for l, correct, n in zip(losses, corrects, examples, strict=True):
+                self.sums.add(l * n, correct, n)
+            self.pending.clear()
+        if not self.sums[2]:
+            raise ValueError("train_iter gave no batch: pass a list or loader that is not empty")
+        return self.sums[0] / self.sums[2], self.sums[1] / self.sums[2]
+
+
+def results(history):
+    """The article's line of results: `loss 0.012, train acc 0.997, test acc 0.893`."""
+    test_acc = "not measured" if history.test_acc is None else f"{history.test_acc:.3f}"
+    return f"loss {history.train_loss:.3f}, train acc {history.train_acc:.3f}, test acc {test_acc}"
+
+
+def describe_hardware(device):
+    """Name and size of what computes: `{"device": "cpu", "name": ..., "cores": ..., "threads": ...}`."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return {"device": str(device), "name": properties.name, "memory_bytes": properties.total_memory}
+    return {"device": str(device), "name": _cpu_name(), "cores": os.cpu_count(),
+            "threads": torch.get_num_threads()}
+
+
+def _cpu_name():
+    with contextlib.suppress(OSError):  # Linux; platform.processor() is empty there
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def describe_versions():
+    """Versions that a result depends on."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda,
+            "system": platform.system()}
