@@ -70,8 +70,8 @@ class ImageBatches:
 
     def __init__(self, images, labels, batch_size, shuffle=False, resize=None, device=None):
         if images.dtype != torch.uint8 or images.dim() != 3 or not 0 < len(images) == len(labels):
-            raise ValueError(f"expected uint8 images (n, height, width) and as many labels, at least one, got {images.dtype} "
-                             f"{tuple(images.shape)} and {len(labels)} labels")
+            raise ValueError(f"expected uint8 images (n, height, width) and as many labels, at least one; got "
+                             f"{images.dtype} {tuple(images.shape)} and {len(labels)} labels")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.size = _pair(resize)
@@ -230,8 +230,9 @@ def _download(folder):
             f"the full Fashion-MNIST is not on this machine and could not be downloaded: {error}.\n"
             f"Any one of these helps:\n"
             f"  1. Connect to the network and run this again: 30 MB, once.\n"
-            f"  2. Get the four files another way and name their folder: load_data_fashion_mnist(..., root=FOLDER).\n"
-            f"     On Debian and Ubuntu `apt-get install dataset-fashion-mnist` is enough; no root needed then.\n"
+            f"  2. Get the four files another way and name their folder: load_data_fashion_mnist(..., "
+            f"root=FOLDER).\n"
+            f"     On Debian and Ubuntu `apt-get install dataset-fashion-mnist` is enough: then leave root out.\n"
             f"  3. Use the 7,000 images that came with this package: load_data_fashion_mnist(..., subset=True)."
         ) from None
 

@@ -7,7 +7,6 @@ first figure is made.
 
 import base64
 import io
-import math
 import sys
 import time
 
@@ -114,7 +113,7 @@ class Animator:
         x = list(x) if hasattr(x, "__len__") else [x] * len(y)
         while len(self.lines) < len(y):
             self._add_line()
-        for X, Y, a, b in zip(self.X, self.Y, x, y):
+        for X, Y, a, b in zip(self.X, self.Y, x, y, strict=False):  # fewer values: the first curves
             if a is not None and b is not None:
                 X.append(float(a))
                 Y.append(float(b))
@@ -150,7 +149,7 @@ class Animator:
     def _update_lines(self):
         for line, X, Y in zip(self.lines, self.X, self.Y, strict=True):
             line.set_data(X, Y)
-            if line.get_marker() in ("None", None, "", ".") :
+            if line.get_marker() in ("None", None, "", "."):
                 line.set_marker("." if len(X) <= 30 else "")  # a single point has no line to be seen by
         self.axes[0].relim()
         self.axes[0].autoscale_view()
@@ -224,7 +223,7 @@ def plot(X, Y=None, xlabel=None, ylabel=None, legend=None, xlim=None, ylim=None,
     if len(X) == 1:
         X = X * len(Y)
     if len(X) != len(Y):
-        raise ValueError(f"there are {len(X)} lists of x values for {len(Y)} curves: give one for all or one each")
+        raise ValueError(f"there are {len(X)} lists of x values for {len(Y)} curves: give one, or one for each")
     with matplotlib.rc_context(style()):
         if axes is None:
             axes = plt.figure(figsize=figsize).gca() if not plt.get_fignums() else plt.gca()
@@ -259,11 +258,11 @@ def show_images(imgs, num_rows, num_cols, titles=None, scale=1.5):
     import matplotlib
     import matplotlib.pyplot as plt
     with matplotlib.rc_context({**style(), "axes.grid": False}):
-        fig, axes = plt.subplots(num_rows, num_cols, figsize=(num_cols * scale, num_rows * scale),
-                                 squeeze=False, layout="constrained")
+        _, axes = plt.subplots(num_rows, num_cols, figsize=(num_cols * scale, num_rows * scale),
+                               squeeze=False, layout="constrained")
         for ax in axes.flat:
             ax.axis("off")
-        for i, (ax, img) in enumerate(zip(axes.flat, imgs)):
+        for i, (ax, img) in enumerate(zip(axes.flat, imgs, strict=False)):
             img = _to_array(img)
             ax.imshow(img[0] if img.ndim == 3 and img.shape[0] == 1 else img)
             if titles is not None:

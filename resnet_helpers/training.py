@@ -18,6 +18,7 @@ from torch import nn
 
 from resnet_helpers.errors import NonFiniteLossError
 
+
 def try_gpu(i=0):
     """Device number `i` if there is one, else the CPU: CUDA first, then (for i = 0) Apple's MPS."""
     if torch.cuda.device_count() > i:
@@ -109,7 +110,7 @@ def evaluate_accuracy_gpu(net, data_iter, device=None):
             X, y = move_to(X, device), y.to(device)
             metric.add(accuracy(net(X), y), y.numel())
     if metric[1] == 0:
-        raise ValueError("data_iter gave no batch, so there is no accuracy: pass a list or loader that is not empty")
+        raise ValueError("data_iter gave no batch, so there is no accuracy: pass one that is not empty")
     return metric[0] / metric[1]
 
 
