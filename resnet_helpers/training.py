@@ -36,7 +36,8 @@ class Accumulator:
 
     def add(self, *args):
         """Add one number to each of the n sums."""
-        self.data = [a + float(b) for a, b in zip(self.data, args, strict=True)]
+        self.data = [a + (b.item() if isinstance(b, torch.Tensor) else float(b))
+                     for a, b in zip(self.data, args, strict=True)]
 
     def reset(self):
         """Set all sums to zero."""
@@ -109,9 +110,15 @@ def evaluate_accuracy_gpu(net, data_iter, device=None):
         for X, y in data_iter:
             X, y = move_to(X, device), y.to(device)
             metric.add(accuracy(net(X), y), y.numel())
-    if metric[1] == 0:
-        raise ValueError("data_iter gave no batch, so there is no accuracy: pass one that is not empty")
+    check_not_empty(metric[1])
     return metric[0] / metric[1]
+
+
+def check_not_empty(num_examples):
+    """Raise ValueError if an iterable of batches turned out to have no example."""
+    if not num_examples:
+        raise ValueError("the data gave no batch of examples: pass a list, loader or iterable that is not empty "
+                         "(and not an iterator that has been used up)")
 
 
 def evaluate_accuracy(net, data_iter):
@@ -175,12 +182,13 @@ class History:
 
     FORMAT = "resnet_helpers history, version 1"
 
-    def start(self, net, optimizer, num_epochs, device):
+    def start(self, net, optimizer, scheduler, num_epochs, device):
         """Note what is about to be trained, and on what; earlier records are dropped."""
         self.records, self.completed = [], False
         settings = {k: v for k, v in optimizer.defaults.items() if isinstance(v, (int, float, str, bool))}
         self.config = {"model": type(net).__name__, "parameters": sum(p.numel() for p in net.parameters()),
                        "num_epochs": num_epochs, "optimizer": type(optimizer).__name__, **settings,
+                       "scheduler": type(scheduler).__name__ if scheduler else None,
                        "precision": "float32", "seed": torch.initial_seed()}
         self.hardware, self.versions = describe_hardware(device), describe_versions()
 
@@ -244,7 +252,7 @@ class History:
 
 
 def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *, optimizer=None,
-        loss=None, reports_per_epoch=5, history=None):
+        scheduler=None, loss=None, reports_per_epoch=5, history=None):
     """Train `net` by minibatch SGD, yielding `Progress` records; a generator whose return value is a `History`.
 
         for p in fit(net, train_iter, test_iter, num_epochs=10, lr=0.05):
@@ -262,6 +270,7 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
         lr: learning rate, if no optimizer is given.
         device: where to train; None means where the net's parameters are.
         optimizer: None means plain SGD with `lr`.
+        scheduler: a learning-rate scheduler of that optimizer, advanced after every step; None keeps the rate.
         loss: function of (logits, y) that gives the mean over the batch; None means cross-entropy.
         reports_per_epoch: how many records an epoch gives, evenly spaced; with fewer batches, one a batch.
         history: a `History` to fill in, for those who want to look at it while, or after, they iterate.
@@ -283,11 +292,12 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
     optimizer = optimizer or torch.optim.SGD(net.parameters(), lr=lr)
     loss = loss or nn.CrossEntropyLoss()
     history = History() if history is None else history
-    history.start(net, optimizer, num_epochs, device)
-    return _fit(net, train_iter, test_iter, num_epochs, device, optimizer, loss, reports_per_epoch, history)
+    history.start(net, optimizer, scheduler, num_epochs, device)
+    return _fit(net, train_iter, test_iter, num_epochs, device, optimizer, scheduler, loss, reports_per_epoch,
+                history)
 
 
-def _fit(net, train_iter, test_iter, num_epochs, device, optimizer, loss, reports_per_epoch, history):
+def _fit(net, train_iter, test_iter, num_epochs, device, optimizer, scheduler, loss, reports_per_epoch, history):
     """The loop of `fit`, its arguments checked."""
     step = examples = 0
     due = report_batches(train_iter, reports_per_epoch)
@@ -304,6 +314,8 @@ def _fit(net, train_iter, test_iter, num_epochs, device, optimizer, loss, report
                 l = loss(y_hat, y)
                 l.backward()
                 optimizer.step()
+                if scheduler is not None:
+                    scheduler.step()
                 sums.add(l, y_hat, y)
                 step, examples = step + 1, examples + y.shape[0]
                 if i in due:
@@ -359,8 +371,7 @@ class BatchSums:
             for l, correct, n in zip(losses, corrects, examples, strict=True):
                 self.sums.add(l * n, correct, n)
             self.pending.clear()
-        if not self.sums[2]:
-            raise ValueError("train_iter gave no batch: pass a list or loader that is not empty")
+        check_not_empty(self.sums[2])
         return self.sums[0] / self.sums[2], self.sums[1] / self.sums[2]
 
 

@@ -52,7 +52,8 @@ class BlockExplorer(widgets.VBox):
     @traitlets.validate("num_channels")
     def _check_num_channels(self, proposal):
         if proposal.value not in self._channels.options:
-            raise traitlets.TraitError(f"num_channels must be one of {self._channels.options}, got {proposal.value}")
+            raise traitlets.TraitError(f"num_channels must be one of {self._channels.options}, "
+                                       f"got {proposal.value}")
         return proposal.value
 
     def _draw(self, _=None):
