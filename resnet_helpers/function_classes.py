@@ -50,7 +50,8 @@ def best_fit(x, y, edges):
 
     A piece without data gets height 0.
     """
-    return torch.linalg.lstsq(indicators(x, edges), y[:, None], driver="gelsd").solution[:, 0]
+    A = indicators(x, edges)
+    return torch.linalg.lstsq(A, y[:, None], driver="gelsd").solution[:, 0]
 
 
 def distance(f, g):

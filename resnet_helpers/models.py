@@ -112,7 +112,7 @@ def resnet_block(input_channels, num_channels, num_residuals, first_block=False,
     for i in range(num_residuals):
         if i == 0 and not first_block:
             blk.append(block(input_channels, num_channels, use_1x1conv=True, strides=2))
-        elif i == 0 and input_channels != num_channels:  # bottlenecks widen 64 to 256 right after the stem
+        elif i == 0 and input_channels != num_channels:  # bottlenecks widen 64 to 256 at once
             blk.append(block(input_channels, num_channels, use_1x1conv=True))
         else:
             blk.append(block(num_channels, num_channels))
