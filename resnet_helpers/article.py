@@ -39,7 +39,7 @@ def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=None):
         animator.draw()
     if not history.completed:
         done = history.records[-1].epoch if history.records else 0
-        print(f"stopped early; last measured after {done:g} of {num_epochs} epochs")
+        print(f"stopped early; last measured after {done:.3g} of {num_epochs} epochs")
     if history.records:
         print(results(history))
         print(f"{history.examples_per_second:.1f} examples/sec on {device}")

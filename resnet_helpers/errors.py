@@ -22,7 +22,7 @@ class NonFiniteLossError(PlainError, ArithmeticError):
 
     def __init__(self, value, step, history):
         self.history = history
-        since = f" (after epoch {history.records[-1].epoch:g} it was still finite)" if history.records else ""
+        since = f" (after epoch {history.records[-1].epoch:.3g} it was still finite)" if history.records else ""
         lr = history.config.get("lr")
         advice = f"a learning rate ten times smaller than {lr:g}" if lr else "a smaller learning rate"
         super().__init__(

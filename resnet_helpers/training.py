@@ -220,7 +220,7 @@ class History:
     def __repr__(self):
         if not self.records:
             return "History: nothing recorded yet"
-        return f"History: {self.records[-1].epoch:g} of {self.config['num_epochs']} epochs, {results(self)}"
+        return f"History: {self.records[-1].epoch:.3g} of {self.config['num_epochs']} epochs, {results(self)}"
 
     def save(self, path):
         """Write the run to a JSON file; the file is replaced only once the new one is complete."""
