@@ -339,9 +339,10 @@ def report_batches(train_iter, reports_per_epoch):
 
     The article's rule, `(i + 1) % (num_batches // 5) == 0`, divides by zero when there are fewer than five.
     """
-    if not hasattr(train_iter, "__len__"):
+    try:
+        n = len(train_iter)
+    except TypeError:  # a stream: its length is known when it ends, and that is when to report
         return set()
-    n = len(train_iter)
     return {math.ceil(k * n / reports_per_epoch) for k in range(1, reports_per_epoch)} - {n}
 
 
