@@ -1,0 +1,351 @@
+"""Fashion-MNIST: the bundled subset, batches from memory, where the full set is found, and its download."""
+
+import collections
+import contextlib
+import gzip
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from torchvision import transforms
+
+import resnet_helpers as d2l
+from resnet_helpers import data
+from resnet_helpers.data import DatasetUnavailableError, ImageBatches
+
+sys.path.insert(0, str(Path(__file__).parent / "tools"))
+from make_subset import make_subset  # noqa: E402
+
+ARCHIVE = resources.files("resnet_helpers") / "assets/fashion_mnist_subset.npz"
+
+
+@pytest.fixture(scope="module")
+def full():
+    if not data.DEBIAN_FOLDER.is_dir():
+        pytest.skip("the full Fashion-MNIST is not installed (apt-get install dataset-fashion-mnist)")
+    return d2l.load_fashion_mnist(data.DEBIAN_FOLDER)
+
+
+# --- the bundled subset ---
+
+def test_subset_is_balanced():
+    subset = d2l.load_fashion_mnist_subset()
+    assert subset.train_images.shape == (6000, 28, 28) and subset.test_images.shape == (1000, 28, 28)
+    assert subset.train_images.dtype == torch.uint8 and subset.train_labels.dtype == torch.int64
+    assert subset.train_labels.bincount().tolist() == [600] * 10
+    assert subset.test_labels.bincount().tolist() == [100] * 10
+
+
+def test_subset_is_small_has_no_pickles_and_a_licence():
+    with ARCHIVE.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        assert {array.dtype.kind for array in arrays.values()} <= {"u", "i"}
+    assert len(ARCHIVE.read_bytes()) < 4e6
+    licence = (resources.files("resnet_helpers") / "assets/FASHION_MNIST_LICENSE.txt").read_text(encoding="utf-8")
+    assert "Zalando" in licence and "Permission is hereby granted" in licence
+
+
+def test_subset_is_the_official_set_image_by_image(full):
+    with ARCHIVE.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        for split in ("train", "test"):
+            indices = arrays[f"{split}_indices"].astype(np.int64)
+            assert len(set(indices.tolist())) == len(indices)
+            for kind in ("images", "labels"):
+                official = getattr(full, f"{split}_{kind}").numpy()[indices]
+                assert np.array_equal(arrays[f"{split}_{kind}"], official)
+
+
+def test_subset_can_be_made_again(full):
+    made = make_subset(full)
+    with ARCHIVE.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        assert made.keys() == set(arrays.files)
+        assert all(np.array_equal(made[name], arrays[name]) for name in made)
+
+
+# --- batches ---
+
+def test_full_set_in_batches_as_in_the_article(full):
+    train_iter, test_iter = d2l.load_data_fashion_mnist(256, root=data.DEBIAN_FOLDER)
+    assert (len(train_iter), len(test_iter)) == (235, 40)
+    *_, (X, y) = train_iter
+    assert X.shape == (60000 - 234 * 256, 1, 28, 28) and y.shape == X.shape[:1]
+
+
+def test_batches_are_float_images_and_whole_labels():
+    train_iter, test_iter = d2l.load_data_fashion_mnist(256, subset=True)
+    assert (len(train_iter), len(test_iter)) == (24, 4)
+    X, y = next(iter(train_iter))
+    assert X.dtype == torch.float32 and y.dtype == torch.int64
+    assert 0 <= X.min() and 0.99 < X.max() <= 1
+
+
+@pytest.mark.parametrize("resize", [None, 14, 32, 96, (20, 30)])
+def test_values_are_those_of_torchvisions_resize_and_totensor(resize):
+    images = d2l.load_fashion_mnist_subset().train_images[:50]
+    steps = [transforms.ToTensor()] if resize is None else [transforms.Resize(resize), transforms.ToTensor()]
+    reference = torch.stack([transforms.Compose(steps)(Image.fromarray(image.numpy())) for image in images])
+    X, _ = next(iter(ImageBatches(images, torch.zeros(50), 50, resize=resize)))
+    assert X.shape == reference.shape
+    assert (X - reference).abs().max() <= 1 / 255 + 1e-6
+
+
+def numbered(n, batch_size, **kwargs):
+    """Batches of n black images whose labels are 0 .. n - 1."""
+    return ImageBatches(torch.zeros(n, 2, 2, dtype=torch.uint8), torch.arange(n), batch_size, **kwargs)
+
+
+def order(batches):
+    return torch.cat([y for _, y in batches]).tolist()
+
+
+def test_every_example_comes_once_in_an_order_that_changes_and_follows_the_seed():
+    batches = numbered(100, 7, shuffle=True)
+    torch.manual_seed(1)
+    first, second = order(batches), order(batches)
+    torch.manual_seed(1)
+    assert first == order(batches) != second
+    assert sorted(first) == list(range(100)) != first
+    assert order(numbered(100, 7)) == list(range(100))
+
+
+@pytest.mark.parametrize(("n", "batch_size", "length"), [(10, 5, 2), (10, 4, 3), (3, 10, 1)])
+def test_len_is_the_number_of_batches(n, batch_size, length):
+    batches = numbered(n, batch_size)
+    assert len(batches) == length == len(list(batches))
+
+
+def test_images_are_kept_as_bytes():
+    images = torch.randint(0, 256, (10, 28, 28), dtype=torch.uint8)
+    batches = ImageBatches(images, torch.zeros(10), 5, resize=224)
+    next(iter(batches))
+    assert batches.images.data_ptr() == images.data_ptr()
+
+
+def test_labels_have_names():
+    assert d2l.get_fashion_mnist_labels(torch.tensor([0, 9, 8])) == ["t-shirt", "ankle boot", "bag"]
+
+
+@pytest.mark.parametrize(("kwargs", "message"), [
+    ({"batch_size": 0}, "batch_size must be at least 1, got 0"), ({"resize": 0}, "resize must be"),
+    ({"resize": (1, 2, 3)}, "resize must be")])
+def test_impossible_settings_are_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        d2l.load_data_fashion_mnist(**{"batch_size": 8, "subset": True, **kwargs})
+
+
+@pytest.mark.parametrize(("images", "labels"), [
+    (torch.zeros(3, 2, 2), torch.zeros(3)), (torch.zeros(3, 2, 2, dtype=torch.uint8), torch.zeros(2)),
+    (torch.zeros(0, 2, 2, dtype=torch.uint8), torch.zeros(0))])
+def test_wrong_images_are_refused(images, labels):
+    with pytest.raises(ValueError, match="uint8 images"):
+        ImageBatches(images, labels, 2)
+
+
+# --- a small data set in the place of the official one, and a server that has it ---
+
+def idx_file(array):
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+    return header + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def idx(monkeypatch, tmp_path):
+    """{name: content} of four small files; nothing is installed, and the cache is an empty folder."""
+    rng = np.random.default_rng(0)
+    files = {}
+    for prefix, n in (("train", 6), ("t10k", 4)):
+        files[f"{prefix}-images-idx3-ubyte"] = idx_file(rng.integers(0, 256, (n, 28, 28)))
+        files[f"{prefix}-labels-idx1-ubyte"] = idx_file(rng.integers(0, 10, n))
+    monkeypatch.setattr(data, "IDX_FILES", {name: (len(content), hashlib.sha256(content).hexdigest())
+                                            for name, content in files.items()})
+    monkeypatch.setattr(data, "DEBIAN_FOLDER", tmp_path / "debian")
+    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
+    return files
+
+
+def write(folder, files, compress):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / (name + ".gz" * compress)).write_bytes(gzip.compress(content) if compress else content)
+
+
+class Mirror(http.server.ThreadingHTTPServer):
+    """A loopback server of files; `requests` lists the paths asked for, `cut` shortens each body."""
+
+    def __init__(self, files, cut=0):
+        self.files = {f"/{name}.gz": gzip.compress(content, mtime=0) for name, content in files.items()}
+        self.cut, self.requests = cut, []
+        super().__init__(("127.0.0.1", 0), MirrorHandler)
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+        self.resources = [(path[1:], hashlib.md5(body).hexdigest()) for path, body in self.files.items()]
+
+    def downloaded_once(self):
+        """The files asked for; torchvision asks for each twice, the first time to see where a redirect leads."""
+        assert max(collections.Counter(self.requests).values()) <= 2
+        return set(self.requests)
+
+
+class MirrorHandler(http.server.BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        body = self.server.files.get(self.path)
+        self.send_response(200 if body else 404)
+        self.send_header("Content-Length", str(len(body or b"")))
+        self.end_headers()
+        return body
+
+    def do_GET(self):
+        self.server.requests.append(self.path)
+        body = self.do_HEAD() or b""
+        self.wfile.write(body[:len(body) - self.server.cut])
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def serving(mirror):
+    thread = threading.Thread(target=mirror.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield mirror
+    finally:
+        mirror.shutdown()
+        thread.join()
+        mirror.server_close()
+
+
+def use_mirrors(monkeypatch, urls, resources):
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "mirrors", urls)
+    monkeypatch.setattr(torchvision.datasets.FashionMNIST, "resources", resources)
+
+
+DEAD = "http://127.0.0.1:9/"  # the discard port: nothing listens
+
+
+def assert_is(loaded, idx):
+    for tensor, content in zip(loaded, idx.values(), strict=True):
+        offset = 4 + 4 * content[3]
+        assert tensor.flatten().tolist() == list(content[offset:])
+
+
+@pytest.mark.parametrize("layout", [".", "FashionMNIST/raw", "raw"])
+@pytest.mark.parametrize("compress", [False, True])
+def test_folder_is_read_in_every_usual_layout(idx, tmp_path, layout, compress):
+    write(tmp_path / "with spaces and ü" / layout, idx, compress)
+    assert_is(d2l.load_fashion_mnist(tmp_path / "with spaces and ü"), idx)
+
+
+def test_named_folder_is_looked_at_alone(idx, tmp_path):
+    write(tmp_path / "cache", idx, True)
+    with pytest.raises(DatasetUnavailableError, match="no file train-images-idx3-ubyte"):
+        d2l.load_fashion_mnist(tmp_path / "elsewhere")
+
+
+def test_cache_comes_before_debians_folder_and_debians_before_the_network(idx, tmp_path, monkeypatch):
+    use_mirrors(monkeypatch, [DEAD], [])
+    write(tmp_path / "debian", idx, True)
+    assert_is(d2l.load_fashion_mnist(), idx)
+    write(tmp_path / "cache", idx, True)
+    write(tmp_path / "debian", {name: b"damaged" for name in idx}, True)
+    assert_is(d2l.load_fashion_mnist(), idx)
+
+
+def damage(content, how):
+    altered = content[:-1] + bytes([content[-1] ^ 1])
+    return {"truncated": content[:-1], "longer": content + b"x", "altered": altered, "empty": b"",
+            "not gzip": b"<html>sign in</html>"}[how]
+
+
+@pytest.mark.parametrize("how", ["truncated", "longer", "altered", "empty", "not gzip"])
+@pytest.mark.parametrize("compress", [False, True])
+def test_damaged_file_in_a_named_folder_is_named(idx, tmp_path, how, compress):
+    write(tmp_path, idx, compress)
+    name = "t10k-labels-idx1-ubyte"
+    if how == "not gzip" or not compress:
+        (tmp_path / (name + ".gz" * compress)).write_bytes(damage(idx[name], how))
+    else:
+        write(tmp_path, {name: damage(idx[name], how)}, compress)
+    with pytest.raises(DatasetUnavailableError, match=f"{name}.* damaged"):
+        d2l.load_fashion_mnist(tmp_path)
+
+
+def test_download_fills_the_cache_once(idx, tmp_path, monkeypatch):
+    with serving(Mirror(idx)) as mirror:
+        use_mirrors(monkeypatch, [DEAD, mirror.url], mirror.resources)  # the second mirror has it
+        assert_is(d2l.load_fashion_mnist(), idx)
+        assert_is(d2l.load_fashion_mnist(), idx)
+        assert mirror.downloaded_once() == set(mirror.files)
+    left = {path.name for path in (tmp_path / "cache").iterdir()} - {"download.lock"}
+    assert left == {f"{name}.gz" for name in idx}
+
+
+@pytest.mark.parametrize("how", ["truncated", "altered", "not gzip"])
+def test_damaged_file_in_the_cache_is_fetched_again(idx, tmp_path, monkeypatch, how):
+    write(tmp_path / "cache", idx, True)
+    broken = tmp_path / "cache" / "train-labels-idx1-ubyte.gz"
+    broken.write_bytes(damage(broken.read_bytes(), how))
+    with serving(Mirror(idx)) as mirror:
+        use_mirrors(monkeypatch, [mirror.url], mirror.resources)
+        assert_is(d2l.load_fashion_mnist(), idx)
+        assert mirror.downloaded_once() == {"/train-labels-idx1-ubyte.gz"}
+
+
+def test_damaged_plain_file_in_the_cache_does_not_hide_the_new_one(idx, tmp_path, monkeypatch):
+    write(tmp_path / "cache", {name: b"damaged" for name in idx}, False)
+    with serving(Mirror(idx)) as mirror:
+        use_mirrors(monkeypatch, [mirror.url], mirror.resources)
+        assert_is(d2l.load_fashion_mnist(), idx)
+
+
+def test_cut_download_leaves_nothing_damaged_behind(idx, tmp_path, monkeypatch):
+    with serving(Mirror(idx, cut=10)) as mirror:
+        use_mirrors(monkeypatch, [mirror.url], mirror.resources)
+        with pytest.raises(DatasetUnavailableError, match="could not be downloaded"):
+            d2l.load_fashion_mnist()
+    assert {path.name for path in (tmp_path / "cache").iterdir()} <= {"download.lock"}
+
+
+def test_no_network_names_the_three_ways_out(idx, monkeypatch):
+    use_mirrors(monkeypatch, [DEAD], [("train-images-idx3-ubyte.gz", "0" * 32)])
+    with pytest.raises(DatasetUnavailableError) as error:
+        d2l.load_data_fashion_mnist(256)
+    for way in ("Connect to the network", "root=FOLDER", "subset=True"):
+        assert way in str(error.value)
+    assert error.value.__cause__ is None and error.value.__suppress_context__
+    shown = "\n".join(error.value._render_traceback_())
+    assert shown.count("\n") < 10 and "subset=True" in shown
+
+
+def test_two_processes_that_start_at_once_download_once(idx, tmp_path):
+    script = textwrap.dedent("""
+        import json, pathlib, sys, torchvision
+        from resnet_helpers import data
+        cache, url, files, sources = json.loads(sys.argv[1])
+        data.cache_folder = lambda: pathlib.Path(cache)
+        data.DEBIAN_FOLDER = pathlib.Path(cache) / "none"
+        data.IDX_FILES = {name: tuple(value) for name, value in files.items()}
+        torchvision.datasets.FashionMNIST.mirrors = [url]
+        torchvision.datasets.FashionMNIST.resources = sources
+        print(data.load_fashion_mnist().train_labels.tolist())
+    """)
+    with serving(Mirror(idx)) as mirror:
+        arguments = json.dumps([str(tmp_path / "cache"), mirror.url, data.IDX_FILES, mirror.resources])
+        processes = [subprocess.Popen([sys.executable, "-c", script, arguments], text=True,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                      env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(2)]
+        outputs = [process.communicate(timeout=120) for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], outputs
+        assert mirror.downloaded_once() == set(mirror.files)
+    labels = str(list(idx["train-labels-idx1-ubyte"][8:]))
+    assert [out.strip() for out, _ in outputs] == [labels] * 2
