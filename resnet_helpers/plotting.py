@@ -118,7 +118,7 @@ class Animator:
                 X.append(float(a))
                 Y.append(float(b))
         self._pending = True
-        if time.perf_counter() >= self._next_draw:
+        if time.perf_counter() >= self._next_draw or not self._picture.is_in_this_cell():
             self.draw()
 
     def draw(self):
@@ -161,13 +161,17 @@ class _Picture:
     def __init__(self):
         self.handle = self.cell = None
 
+    def is_in_this_cell(self):
+        shell = _notebook()
+        return shell is None or self.cell == shell.execution_count
+
     def update(self, fig, alt, at_end_of_cell=None):
         from IPython.display import display
         shell = _notebook()
         width, height = (round(inches * PIXELS_PER_INCH) for inches in fig.get_size_inches())
         data = {"image/png": base64.b64encode(to_png(fig)).decode(), "text/plain": alt}
         metadata = {"image/png": {"width": width, "height": height, "alt": alt}}
-        if self.cell == shell.execution_count:
+        if self.is_in_this_cell():
             self.handle.update(data, metadata=metadata, raw=True)
             return
         self.cell = shell.execution_count

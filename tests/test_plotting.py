@@ -1,0 +1,228 @@
+"""The Animator outside and inside a notebook, plot and show_images, and what importing the package costs."""
+
+import base64
+import io
+import subprocess
+import sys
+import warnings
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from nbclient import NotebookClient
+from PIL import Image
+
+import resnet_helpers as d2l
+from resnet_helpers import plotting
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+# --- outside a notebook ---
+
+def test_animator_keeps_points_and_skips_none():
+    animator = d2l.Animator(legend=["a", "b", "c"])
+    animator.add(1, (0.5, None, torch.tensor(2.0)))
+    animator.add([2, 3, 4], [0.25, 7, None])
+    assert animator.X == [[1, 2], [3], [1]] and animator.Y == [[0.5, 0.25], [7], [2]]
+
+
+def test_animator_takes_a_single_curve():
+    animator = d2l.Animator()
+    animator.add(1, 0.5)
+    animator.add(2, [0.25])
+    assert animator.Y == [[0.5, 0.25]]
+
+
+def test_savefig_draws_all_points_outside_a_notebook(tmp_path):
+    animator = d2l.Animator(xlabel="epoch", legend=["loss"], fmts=("-", "m--"))
+    for i in range(5):
+        animator.add(i, (i, i * i, -i))  # more curves than formats and names
+    animator.savefig(tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
+    assert [list(line.get_ydata()) for line in animator.lines] == animator.Y
+    assert [text.get_text() for text in animator.axes[0].get_legend().get_texts()] == ["loss"]
+
+
+def test_arguments_reach_the_axes(tmp_path):
+    animator = d2l.Animator(xlabel="step", ylabel="loss", xlim=[1, 3], ylim=[1, 10], yscale="log",
+                            nrows=2, ncols=2)
+    animator.add(2, 5)
+    animator.axes[3].imshow(np.eye(3))  # the other axes are the caller's
+    animator.savefig(tmp_path / "curves.png")
+    ax = animator.axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_yscale()) == ("step", "loss", "log")
+    assert ax.get_xlim() == (1, 3) and ax.get_ylim() == (1, 10) and len(animator.axes) == 4
+
+
+def test_one_epoch_gives_no_warning(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        animator = d2l.Animator(xlim=[1, 1], legend=["a"])
+        animator.add(1, 0.5)
+        animator.savefig(tmp_path / "curves.png")
+
+
+# --- in a notebook, run by nbclient as CI does ---
+
+def run_cells(*sources):
+    """Run cells in a fresh kernel; return the list of outputs of each."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    NotebookClient(notebook, timeout=120, kernel_name="python3", coalesce_streams=True).execute()
+    return [cell.outputs for cell in notebook.cells]
+
+
+def text(outputs):
+    return "".join(output.text for output in outputs if output.output_type == "stream")
+
+
+def pictures(outputs):
+    return [base64.b64decode(output.data["image/png"]) for output in outputs
+            if "image/png" in output.get("data", {})]
+
+
+@pytest.fixture(scope="module")
+def animated():
+    """Outputs of a cell that adds many points quickly, of one that adds one more, and of one that counts."""
+    return run_cells("""
+import resnet_helpers as d2l
+from resnet_helpers import plotting
+drawn, to_png = [], plotting.to_png
+plotting.to_png = lambda fig: drawn.append(1) or to_png(fig)
+animator = d2l.Animator(xlabel="x", legend=["y"])
+print("before")
+for i in range(1000):
+    animator.add(i, i % 7)
+print("after")
+""", "animator.add(1000, 3)", "print(len(drawn))", """
+animator = d2l.Animator(xlabel="x", legend=["y"])
+animator._next_draw = float("inf")
+for i in range(1000):
+    animator.add(i, i % 7)
+animator.draw()
+""")
+
+
+def test_one_picture_and_the_printed_text_stays(animated):
+    first = animated[0]
+    assert text(first) == "before\nafter\n"
+    assert len(pictures(first)) == 1
+    assert {output.output_type for output in first} == {"stream", "display_data"}
+
+
+def test_last_state_is_drawn(animated):
+    assert pictures(animated[0]) == pictures(animated[3])
+
+
+def test_another_cell_gets_a_picture_of_its_own(animated):
+    assert len(pictures(animated[1])) == 1
+    assert pictures(animated[1]) != pictures(animated[0])
+
+
+def test_a_thousand_points_are_not_a_thousand_drawings(animated):
+    assert 2 <= int(text(animated[2])) <= 50
+
+
+def test_picture_is_described_and_sized(animated):
+    output = next(output for output in animated[0] if output.output_type == "display_data")
+    assert output.data["text/plain"] == output.metadata["image/png"]["alt"] == "Curves of y against x"
+    metadata = output.metadata["image/png"]
+    assert Image.open(io.BytesIO(pictures(animated[0])[0])).size == (2 * metadata["width"], 2 * metadata["height"])
+
+
+def test_train_ch6_in_a_notebook_gives_one_picture_and_three_lines():
+    outputs, = run_cells("""
+import torch, resnet_helpers as d2l
+net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+data = [(torch.rand(8, 1, 2, 2), torch.randint(0, 2, (8,)))] * 6
+history = d2l.train_ch6(net, data, data, 3, 0.1)
+""")
+    assert len(pictures(outputs)) == 1 and len(text(outputs).splitlines()) == 3
+    assert {output.output_type for output in outputs} == {"stream", "display_data"}
+
+
+def test_show_gives_one_picture_with_its_description_also_of_a_pyplot_figure():
+    outputs, = run_cells("""
+import resnet_helpers as d2l
+axes = d2l.show_images([[[0, 1], [2, 3]]] * 2, 1, 2, titles=["a", "b"])
+d2l.show(axes[0].figure, alt="two small images")
+""")
+    assert len(pictures(outputs)) == 1
+    assert outputs[0].metadata["image/png"]["alt"] == "two small images"
+
+
+# --- plot and show_images ---
+
+@pytest.fixture
+def axes():
+    fig, ax = d2l.subplots()
+    return ax
+
+
+def drawn(ax):
+    return [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
+
+
+@pytest.mark.parametrize(("X", "Y", "expected"), [
+    ([5, 6, 7], None, [([0, 1, 2], [5, 6, 7])]),
+    ([[1, 2], [3, 4]], None, [([0, 1], [1, 2]), ([0, 1], [3, 4])]),
+    ([0, 1], [2, 3], [([0, 1], [2, 3])]),
+    ([0, 1], [[2, 3], [4, 5]], [([0, 1], [2, 3]), ([0, 1], [4, 5])]),
+    ([[0, 1], [5, 6, 7]], [[2, 3], [4, 5, 6]], [([0, 1], [2, 3]), ([5, 6, 7], [4, 5, 6])]),
+    (torch.arange(2), torch.tensor([2.0, 3.0], requires_grad=True), [([0, 1], [2, 3])]),
+    (np.arange(2), [np.array([2, 3]), torch.tensor([4, 5])], [([0, 1], [2, 3]), ([0, 1], [4, 5])])])
+def test_plot_takes_one_or_several_curves(axes, X, Y, expected):
+    d2l.plot(X, Y, axes=axes)
+    assert drawn(axes) == expected
+
+
+def test_plot_labels_the_axes(axes):
+    d2l.plot([1, 2], [[3, 4], [5, 6]], "x", "f(x)", legend=["a", "b"], xlim=[0, 4], yscale="log", axes=axes)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "f(x)")
+    assert (axes.get_xlim(), axes.get_yscale()) == ((0, 4), "log")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_plot_refuses_xs_that_do_not_match(axes):
+    with pytest.raises(ValueError, match="2 lists of x values for 3 curves"):
+        d2l.plot([[1], [2]], [[1], [2], [3]], axes=axes)
+
+
+def test_show_images_takes_tensors_arrays_and_pil():
+    images = [torch.rand(4, 5), torch.rand(1, 4, 5), np.zeros((4, 5, 3)), Image.new("L", (5, 4))]
+    axes = d2l.show_images(images, 2, 3, titles=list("abcd"))
+    assert axes.shape == (6,)
+    assert [ax.get_title() for ax in axes] == ["a", "b", "c", "d", "", ""]
+    assert [len(ax.images) for ax in axes] == [1, 1, 1, 1, 0, 0]
+    assert all(ax.images[0].get_array().shape[:2] == (4, 5) for ax in axes[:4])
+    d2l.plt.close("all")
+
+
+def test_set_figsize_is_for_pyplot():
+    with d2l.plt.rc_context():
+        d2l.set_figsize((6, 2))
+        assert d2l.plt.rcParams["figure.figsize"] == [6, 2]
+
+
+def test_palette_has_no_colour_twice():
+    assert len(set(plotting.PALETTE)) == len(plotting.PALETTE) == 7
+
+
+# --- importing ---
+
+def test_import_loads_neither_matplotlib_nor_torchvision_nor_ipywidgets():
+    script = ("import sys, resnet_helpers; "
+              "print([m for m in ('matplotlib', 'torchvision', 'ipywidgets', 'IPython') if m in sys.modules])")
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_unknown_names_are_refused_as_usual():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = d2l.nothing
+
+
+def test_every_public_name_is_there_and_documented():
+    for name in d2l.__all__:
+        assert getattr(d2l, name).__doc__, name
