@@ -179,7 +179,9 @@ class _Picture:
         if at_end_of_cell:
             def finish(*_):
                 shell.events.unregister("post_run_cell", finish)
+                self.cell = shell.execution_count  # IPython 8 has counted on by now, IPython 9 has not
                 at_end_of_cell()
+                self.cell = None
             shell.events.register("post_run_cell", finish)
 
 
