@@ -10,6 +10,8 @@ from resnet_helpers.data import (
 )
 from resnet_helpers.models import (
     Bottleneck,
+    PlainBlock,
+    PlainBottleneck,
     Residual,
     copy_torchvision_weights,
     count_parameters,
@@ -46,9 +48,9 @@ def __getattr__(name):
 
 __all__ = [
     "Accumulator", "Animator", "Bottleneck", "DatasetUnavailableError", "History", "NonFiniteLossError",
-    "Progress", "Residual", "Timer", "accuracy", "copy_torchvision_weights", "count_parameters",
-    "evaluate_accuracy", "evaluate_accuracy_gpu", "fit", "get_fashion_mnist_labels", "init_weights",
-    "load_data_fashion_mnist", "load_fashion_mnist", "load_fashion_mnist_subset", "plot", "resnet", "resnet18",
-    "resnet34", "resnet50", "resnet101", "resnet152", "resnet_block", "set_figsize", "show", "show_images",
-    "subplots", "train_ch6", "try_gpu", "use_style",
+    "PlainBlock", "PlainBottleneck", "Progress", "Residual", "Timer", "accuracy", "copy_torchvision_weights",
+    "count_parameters", "evaluate_accuracy", "evaluate_accuracy_gpu", "fit", "get_fashion_mnist_labels",
+    "init_weights", "load_data_fashion_mnist", "load_fashion_mnist", "load_fashion_mnist_subset", "plot", "resnet",
+    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet_block", "set_figsize", "show",
+    "show_images", "subplots", "train_ch6", "try_gpu", "use_style",
 ]

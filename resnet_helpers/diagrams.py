@@ -1,14 +1,14 @@
-"""Drawings of function classes, blocks and models, made from computed distances and traced shapes."""
+"""Drawings of function classes, blocks and models, made from computed distances and counted shapes."""
 
 import math
-from dataclasses import dataclass
+import textwrap
+from itertools import pairwise
 
+import numpy as np
 import torch
-from torch import nn
 
 from resnet_helpers.function_classes import REGION_TARGET, distance_to_region, region_outlines
-from resnet_helpers.models import Bottleneck, Residual, count_parameters
-from resnet_helpers.plotting import BLACK, BLUE, GREEN, ORANGE, subplots
+from resnet_helpers.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, PALE_BLUE, PALE_GREY, WHITE, drawing, subplots
 
 
 def draw_function_classes():
@@ -41,153 +41,343 @@ def draw_function_classes():
     return fig
 
 
-@dataclass(frozen=True)
-class Step:
-    """One operation of a block: its name, what to print below it, parameters, output shape (C, H, W)."""
+def draw_class_fit(fit):
+    """Draw a `ClassFit`: the classes as regions round f*, the fit over its data, and the distances so far.
 
-    name: str
-    detail: str
-    parameters: int
-    shape: tuple
-
-
-@dataclass(frozen=True)
-class BlockTrace:
-    """What happens to a shape on its way through a residual block.
-
-    Attributes:
-        input_shape: (C, H, W).
-        branch, shortcut: the steps of the two paths; the shortcut has none without the 1x1 convolution.
-        output_shape: (C, H, W); None if branch and shortcut cannot be added.
-        error: the block's own message in that case, else None.
-    """
-
-    input_shape: tuple
-    branch: tuple
-    shortcut: tuple
-    output_shape: tuple | None
-    error: str | None
-
-    @property
-    def branch_shape(self):
-        """Shape (C, H, W) that the branch brings to the addition."""
-        return self.branch[-1].shape
-
-    @property
-    def shortcut_shape(self):
-        """Shape (C, H, W) that the shortcut brings to the addition."""
-        return self.shortcut[-1].shape if self.shortcut else self.input_shape
-
-
-def trace_block(input_channels, num_channels, use_1x1conv=False, strides=1, size=6):
-    """Run a `Residual` block on an image of `size` x `size` pixels and note every shape.
-
-    The block is run on torch's "meta" device, which computes shapes only.
-
-    Raises:
-        ValueError: a size below 1, as `Residual`.
-    """
-    with torch.device("meta"):
-        block = Residual(input_channels, num_channels, use_1x1conv, strides)
-        X = torch.empty(4, input_channels, size, size)
-    shapes = {}
-    for name, layer in block.named_children():
-        layer.register_forward_hook(lambda _, __, Y, name=name: shapes.update({name: tuple(Y.shape[1:])}))
-    try:
-        output_shape, error = tuple(block(X).shape[1:]), None
-    except ValueError as reason:
-        output_shape, error = None, str(reason)
-    return BlockTrace(tuple(X.shape[1:]), _steps(block, shapes, ("conv1", "bn1", "relu", "conv2", "bn2")),
-                      _steps(block, shapes, ("conv3",) if use_1x1conv else ()), output_shape, error)
-
-
-def _steps(block, shapes, names):
-    steps = []
-    for name in names:
-        layer = getattr(block, name, None)
-        if isinstance(layer, nn.Conv2d):
-            k, s = layer.kernel_size[0], layer.stride[0]
-            steps.append(Step(f"{k}×{k} {name}", f"stride {s}", count_parameters(layer), shapes[name]))
-        elif isinstance(layer, nn.BatchNorm2d):
-            steps.append(Step("batch norm", name, count_parameters(layer), shapes[name]))
-        else:
-            steps.append(Step("ReLU", "", 0, steps[-1].shape))
-    return tuple(steps)
-
-
-def draw_block(trace):
-    """Draw a residual block from its `BlockTrace`: a box per step, the shape on every edge, both paths.
+    In the first picture only the distances mean something: the nearest point of each region is as far from f* as the
+    best function of that class, and the cross as far as the fit to the data. Regions of nested classes contain each
+    other. The size of a region only says that the classes grow.
 
     Returns:
-        Figure, 10 x 3.6 inches; one unit of its axes is one inch.
+        Figure, 10 x 3.7 inches.
     """
-    fig, ax = subplots(figsize=(10, 3.6))
-    ax.set(xlim=(0, 10), ylim=(-0.95, 2.35), aspect="equal")
-    ax.axis("off")
-    x = 0.0
-    for i, (shape, step) in enumerate(zip((trace.input_shape, *(s.shape for s in trace.branch)),
-                                          (*trace.branch, None), strict=True)):
-        width = 0.85 if i == 0 else 0.42
-        _edge(ax, x, x + width, shape)
-        x += width
-        if step:
-            _box(ax, x, 0, step)
-            x += BOX_WIDTH
-    plus = x + 0.22
-    ax.plot([0.3, 0.3, plus, plus], [0, 1.75, 1.75, 0.45], color=BLUE, linewidth=2.5, zorder=1)
-    ax.plot([plus], [0.36], "v", color=BLUE, markersize=10)
-    ax.text(0.42, 1.87, "shortcut", color=BLUE, fontsize=13)
-    ax.text(0.95, 0.48, "branch g(x)", fontsize=13)
-    ax.text(plus + 0.12, 1.1, _name(trace.shortcut_shape), color=BLUE, fontsize=11, va="center")
-    for step in trace.shortcut:
-        _box(ax, (0.3 + plus - BOX_WIDTH) / 2, 1.75, step, colour=BLUE)
-    if not trace.shortcut:
-        ax.text((0.3 + plus) / 2, 1.87, "x unchanged", color=BLUE, fontsize=11, ha="center")
-    _addition(ax, plus, trace)
-    ax.text(0, -0.9, "shapes: channels × height × width; third line of a box: its parameters", fontsize=10,
-            color="#555555", va="bottom")
+    fig, ax = drawing(10, 3.7)
+    top = 1.15 * max(*fit.class_distances[True], *fit.class_distances[False], fit.distance)
+    classes = "F₁" if fit.complexity == 1 else f"F₁ to {class_name(fit.complexity)}"
+    _draw_regions(_Panel(ax, (0.08, 0.15, 2.95, 2.95), f"{classes} around f*"), fit)
+    _draw_fit(_Panel(ax, (3.75, 0.6, 2.75, 2.5), f"best fit of {class_name(fit.complexity)} to the data", "x",
+                     xlim=(0, 1), ylim=(-1, 2), xticks=(0, 0.5, 1), yticks=(-1, 0, 1, 2)), fit)
+    _draw_distances(_Panel(ax, (7.3, 0.6, 2.6, 2.5), "distance to f* so far", "complexity k", xlim=(0.5, 6.5),
+                           ylim=(0, 1.4 * top), xticks=range(1, 7), yticks=np.arange(0, top, 0.1)), fit)
     return fig
 
 
-BOX_WIDTH = 0.95
+def class_name(k):
+    """F₁ .. F₉, in characters: matplotlib's formulas take longer to set than all the rest of a drawing."""
+    return f"F{'₀₁₂₃₄₅₆₇₈₉'[k]}"
 
 
-def _addition(ax, plus, trace):
-    """The sign where both paths meet, and what comes after it if they fit."""
-    fits = trace.output_shape is not None
-    colour = GREEN if fits else ORANGE
-    ax.plot([plus], [0], "o", color=colour, markersize=27)
-    ax.text(plus, -0.02, "+" if fits else "×", ha="center", va="center", fontsize=20, color="white", weight="bold")
+class _Panel:
+    """A rectangle of a `drawing` with coordinates, a title and, if there are ticks, a frame of its own.
+
+    Several Axes in a figure would do the same and take 100 ms more, too long for a slider to feel alive.
+
+    Args:
+        box: left, bottom, width and height in inches.
+    """
+
+    def __init__(self, ax, box, title, xlabel="", xlim=(0, 1), ylim=(0, 1), xticks=(), yticks=()):
+        self.ax, self.box, self.xlim, self.ylim = ax, box, xlim, ylim
+        left, bottom, width, height = box
+        ax.text(left + width / 2, bottom + height + 0.28, title, ha="center", fontsize=12.5)
+        ax.text(left + width / 2, bottom - 0.48, xlabel, ha="center", fontsize=11.5)
+        for tick in xticks:
+            self.plot([tick, tick], ylim, color="#DDDDDD", linewidth=0.8, zorder=0)
+            ax.text(self.x(tick), bottom - 0.2, f"{tick:g}", ha="center", fontsize=10.5)
+        for tick in yticks:
+            self.plot(xlim, [tick, tick], color="#DDDDDD", linewidth=0.8, zorder=0)
+            ax.text(left - 0.08, self.y(tick), f"{tick:g}", ha="right", va="center", fontsize=10.5)
+        if len(xticks):
+            ax.plot([left, left, left + width], [bottom + height, bottom, bottom], color=BLACK, linewidth=1)
+
+    def x(self, values):
+        """Inches from the left of the drawing."""
+        return self.box[0] + (np.asarray(values) - self.xlim[0]) / (self.xlim[1] - self.xlim[0]) * self.box[2]
+
+    def y(self, values):
+        """Inches from the bottom of the drawing."""
+        return self.box[1] + (np.asarray(values) - self.ylim[0]) / (self.ylim[1] - self.ylim[0]) * self.box[3]
+
+    def plot(self, x, y, *args, **kwargs):
+        self.ax.plot(self.x(x), self.y(y), *args, **kwargs)
+
+    def legend(self, entries, columns=1, width=0.9):
+        """Samples of line and marker with their names, from the upper left corner, for (name, format, style)s."""
+        for i, (name, fmt, style) in enumerate(entries):
+            x = self.box[0] + 0.15 + i % columns * width
+            y = self.box[1] + self.box[3] - 0.12 - i // columns * 0.24
+            self.ax.plot([x, x + 0.15, x + 0.3], [y, y, y], fmt, markevery=[1], **style)
+            self.ax.text(x + 0.4, y, name, va="center", fontsize=10.5)
+
+
+DATA = {"color": GREY, "markersize": 5}
+F_STAR = {"color": BLACK, "linewidth": 1.5}
+FIT = {"color": ORANGE, "linewidth": 3}
+FIT_CROSS = {"color": ORANGE, "markersize": 10, "zorder": 5}
+
+
+def _draw_regions(panel, fit):
+    from matplotlib.patches import Circle
+    unit = 1 / max(*fit.class_distances[True], *fit.class_distances[False], fit.distance)
+    regions = []  # (k, direction seen from f*, distance to f*, radius)
+    for k in range(1, fit.complexity + 1):
+        angle = math.pi if fit.nested else math.pi - 2 * math.pi * (k - 1) / 6
+        regions.append((k, np.array([math.cos(angle), math.sin(angle)]), unit * fit.class_distances[fit.nested][k - 1],
+                        0.5 * k if fit.nested else 0.25 + 0.12 * k))
+    extent = max(distance + 2 * radius for _, _, distance, radius in regions)
+    low, high = (-extent, 0.35) if fit.nested else (-extent, extent)
+    half = max(high - low, 1.5) / 2 * 1.04
+    panel.xlim, panel.ylim = ((low + high) / 2 - half, (low + high) / 2 + half), (-half, half)
+    for k, direction, distance, radius in reversed(regions):  # the largest at the back
+        current = k == fit.complexity
+        x, y = (distance + radius) * direction
+        panel.ax.add_patch(Circle((panel.x(x), panel.y(y)), radius * panel.box[2] / (2 * half),
+                                  facecolor=(*_rgb(BLUE), 0.13), edgecolor=BLUE if current else GREY,
+                                  linewidth=2.5 if current else 1))
+        x, y = distance * direction
+        panel.plot(x, y, "o", color=BLUE if current else GREY, markersize=8 if current else 5)
+        x, y = (distance + 1.5 * radius) * direction
+        if fit.nested:  # below the top of its circle, where no other circle is
+            x, y = -(distance + radius), radius - 0.24
+        panel.ax.text(panel.x(x), panel.y(y), class_name(k), ha="center", va="center", fontsize=12)
+    x, y = unit * fit.distance * regions[-1][1]
+    panel.plot(x, y, "X", **FIT_CROSS)
+    panel.plot(0, 0, "*", color=BLACK, markersize=16, zorder=6)
+
+
+def _draw_fit(panel, fit):
+    visible = fit.y.abs() <= 2
+    panel.plot(fit.x[visible], fit.y[visible].clamp(-1, 2), ".", **DATA)
+    panel.plot(fit.grid, fit.f_star, "--", **F_STAR)
+    for i, height in enumerate(fit.heights.clamp(-1, 2).tolist()):
+        panel.plot(fit.edges[i:i + 2], [height, height], **FIT)
+    panel.legend([("data", ".", DATA), ("f*", "--", F_STAR), ("fit", "-", FIT)], columns=3)
+
+
+def _draw_distances(panel, fit):
+    so_far, legend = range(1, fit.complexity + 1), []
+    for nested, marker, name in ((False, "o--", "not nested"), (True, "s-", "nested")):
+        style = ({"color": BLUE, "linewidth": 2.5, "markersize": 7, "zorder": 4} if nested == fit.nested
+                 else {"color": GREY, "linewidth": 1.2, "markersize": 5})
+        panel.plot(so_far, fit.class_distances[nested][:fit.complexity], marker, **style)
+        legend.append((name, marker, style))
+    panel.plot([fit.complexity], [fit.distance], "X", **FIT_CROSS)
+    panel.legend([*legend, ("fit to the data", "X", FIT_CROSS)], columns=2, width=1.25)
+
+
+# The block is drawn along a row of edges, PITCH inches apart; a box for a step sits between two of them.
+PITCH, FIRST_EDGE, BOX_WIDTH, BOX_HEIGHT, MAP_SIDE = 1.25, 0.62, 0.92, 0.8, 0.98
+ROW, SHORTCUT_ROW = 2.3, 3.7  # heights of the two paths
+NUM_BRANCH_STEPS = 5
+PLUS = FIRST_EDGE + (NUM_BRANCH_STEPS + 0.5) * PITCH
+
+
+def draw_block(costs, maps=None):
+    """Draw a residual block from its `BlockCosts`: a box per step, the shape on every edge, the costs of both paths.
+
+    Args:
+        costs: of `costs.block_costs`.
+        maps: of `feature_maps.block_feature_maps`, to show what flows along each edge; None leaves the pictures out.
+
+    Returns:
+        Figure, 10 inches wide.
+    """
+    bottom = 0.0 if maps else 1.25
+    fig, ax = drawing(10, 4.3 - bottom)
+    ax.set_ylim(bottom, 4.3)
+    for i, shape in enumerate([costs.input_shape, *(step.shape for step in costs.branch)]):
+        _edge(ax, i, shape)
+    for i, step in enumerate(costs.branch):
+        _box(ax, FIRST_EDGE + (i + 0.5) * PITCH, ROW, _labels(step))
+    start = FIRST_EDGE - 0.2
+    ax.plot([start, start, PLUS, PLUS], [ROW, SHORTCUT_ROW, SHORTCUT_ROW, ROW + 0.45], color=BLUE, linewidth=2.5,
+            zorder=1)
+    ax.plot([PLUS], [ROW + 0.36], "v", color=BLUE, markersize=10)
+    ax.text(start + 0.14, SHORTCUT_ROW + 0.12, f"shortcut: {_path_costs(costs.shortcut)}", color=BLUE, fontsize=11.5)
+    ax.text(start + 0.14, ROW + 0.6, f"branch g(x): {_path_costs(costs.branch)}", fontsize=11.5)
+    for step in costs.shortcut:
+        _box(ax, (start + PLUS) / 2 + 1.2, SHORTCUT_ROW, _labels(step), colour=BLUE)
+    ax.text(PLUS + 0.12, ROW + 0.62, _name(costs.shortcut_shape), color=BLUE, fontsize=11, va="center")
+    _addition(ax, costs)
+    if maps:
+        _draw_maps(ax, maps)
+    ax.text(0.13, bottom + 0.1, "channels × height × width on every edge; third line of a box: its parameters"
+            + ("; pictures: one channel, blue below zero, orange above" if maps else ""),
+            fontsize=10, color=GREY, va="bottom")
+    return fig
+
+
+def _addition(ax, costs):
+    """The sign where both paths meet, and what comes after it if they fit, or torch's message if they do not."""
+    fits = costs.output_shape is not None
+    ax.plot([PLUS], [ROW], "o", color=GREEN if fits else ORANGE, markersize=27)
+    ax.text(PLUS, ROW - 0.02, "+" if fits else "×", ha="center", va="center", fontsize=20, color=WHITE, weight="bold")
     if fits:
-        _edge(ax, plus + 0.2, plus + 0.47, None)
-        _box(ax, plus + 0.47, 0, Step("ReLU", "", 0, trace.output_shape), width=0.62)
-        _edge(ax, plus + 1.09, plus + 1.6, trace.output_shape)
-    else:
-        shapes = f"{_name(trace.branch_shape)}\nand {_name(trace.shortcut_shape)}"
-        ax.text(plus + 0.28, 0, f"cannot be added:\n{shapes}", fontsize=12, va="center",
-                color="#A33F00", weight="bold")
+        _edge(ax, NUM_BRANCH_STEPS + 1, costs.output_shape)
+        _box(ax, PLUS + PITCH, ROW, ("ReLU",), width=0.62)
+        _edge(ax, NUM_BRANCH_STEPS + 2, costs.output_shape)
+        return
+    ax.text(PLUS + 0.27, ROW, f"{_name(costs.branch_shape)} and\n{_name(costs.shortcut_shape)} do not fit",
+            fontsize=12, va="center", color=ORANGE, weight="bold")
+    message = (f'torch says: "{costs.error}"' if costs.error else
+               "torch says nothing: it would stretch the shortcut to fit, which is not what a block means")
+    ax.text(PLUS, ROW - 0.55, textwrap.fill(message, 29), fontsize=10, va="top")
 
 
-def _box(ax, x, y, step, colour=BLACK, width=BOX_WIDTH):
-    """A box whose left edge is at x and whose middle is at height y."""
+def _draw_maps(ax, maps):
+    """The feature map on each edge, below its shape; that of the shortcut beside its line."""
+    columns = ["x", "conv1", "bn1", "relu", "conv2", "bn2", "sum", "y"]
+    for i, name in enumerate(columns):
+        if name in maps:
+            _image(ax, maps[name], FIRST_EDGE + i * PITCH, ROW - 1.22)
+            label = {"relu": "ReLU", "bn2": "g(x)", "sum": "g(x) + x"}.get(name, name)
+            ax.text(FIRST_EDGE + i * PITCH, ROW - 1.86, label, ha="center", va="center", fontsize=11)
+    _image(ax, maps["shortcut"], PLUS + 0.75, SHORTCUT_ROW - 0.02)
+
+
+def _image(ax, Z, x, y):
+    """A feature map (H, W) centred at (x, y), coloured from blue (its largest size, negative) to orange (positive)."""
+    t = (Z / Z.abs().max().clamp(min=1e-12)).clamp(-1, 1).unsqueeze(-1).numpy()
+    rgb = np.where(t < 0, 1 + t * (1 - _rgb(BLUE)), 1 - t * (1 - _rgb(ORANGE)))
+    half = MAP_SIDE / 2
+    ax.imshow(rgb, extent=(x - half, x + half, y - half, y + half), interpolation="none", aspect="auto", zorder=2)
+    ax.plot([x - half, x + half, x + half, x - half, x - half], [y - half, y - half, y + half, y + half, y - half],
+            color=GREY, linewidth=1, zorder=3)
+
+
+def _rgb(colour):
+    from matplotlib.colors import to_rgb
+    return np.array(to_rgb(colour))
+
+
+def _labels(step):
+    """The lines in a step's box: what it does, its name, its parameters."""
+    name = step.name if step.stride is None else f"{step.name}, /{step.stride}"
+    return (step.operation, name, f"{step.parameters:,}") if step.parameters else (step.operation,)
+
+
+def _path_costs(steps):
+    if not steps:
+        return "x unchanged, costs nothing"
+    return (f"{sum(step.parameters for step in steps):,} parameters, "
+            f"{sum(step.multiply_adds for step in steps):,} multiply-adds")
+
+
+def _box(ax, x, y, lines, colour=BLACK, width=BOX_WIDTH):
+    """A box centred at (x, y) with lines of text in it."""
     from matplotlib.patches import FancyBboxPatch
-    ax.add_patch(FancyBboxPatch((x, y - 0.34), width, 0.68, boxstyle="round,pad=0,rounding_size=0.08",
-                                facecolor="#E3F1FA" if "conv" in step.name else "#F4F4F4", edgecolor=colour,
+    ax.add_patch(FancyBboxPatch((x - width / 2, y - BOX_HEIGHT / 2), width, BOX_HEIGHT,
+                                boxstyle="round,pad=0,rounding_size=0.08",
+                                facecolor=PALE_BLUE if "conv" in lines[0] else PALE_GREY, edgecolor=colour,
                                 linewidth=1.5, zorder=2))
-    lines = [step.name, step.detail, f"{step.parameters:,}" if step.parameters else ""]
-    ax.text(x + width / 2, y, "\n".join(filter(None, lines)), ha="center", va="center", fontsize=9.5, zorder=3)
+    ax.text(x, y, "\n".join(lines), ha="center", va="center", fontsize=10, zorder=3)
 
 
-def _edge(ax, start, end, shape):
-    ax.annotate("", (end, 0), (start, 0), arrowprops={"arrowstyle": "-|>", "color": BLACK, "shrinkA": 0,
-                                                      "shrinkB": 0})
-    if shape:
-        ax.text((start + end) / 2, -0.52, _name(shape), ha="center", va="center", fontsize=11)
+def _edge(ax, i, shape):
+    """The arrow number i from the left, which the next box or sign covers the end of, and below it the shape."""
+    x = FIRST_EDGE + i * PITCH
+    starts, ends = {NUM_BRANCH_STEPS + 1: -0.42, 0: -0.2, NUM_BRANCH_STEPS + 2: -0.32}, {NUM_BRANCH_STEPS: 0.42}
+    start, end = x + starts.get(i, -0.17), x + ends.get(i, 0.3 if i > NUM_BRANCH_STEPS else 0.17)
+    ax.plot([start, end - 0.05], [ROW, ROW], color=BLACK, linewidth=1.5, zorder=1, solid_capstyle="butt")
+    ax.plot([end - 0.05], [ROW], ">", color=BLACK, markersize=6)
+    ax.text(x, ROW - 0.57, _name(shape), ha="center", va="center", fontsize=11)
 
 
 def _name(shape):
     """(6, 3, 3) as `6×3×3`."""
     return "×".join(map(str, shape))
+
+
+def draw_resnet(stages, size, in_channels=1, shortcuts=True):
+    """Draw a ResNet to scale from its `StageCosts`: a box for what leaves the stem, each block and the pooling.
+
+    Height stands for height and width of the feature maps, width for the number of channels, both on a linear scale;
+    a bar shows how much. The image is drawn at a quarter of that scale. Each shortcut is an arc over its block, dashed
+    where a 1x1 convolution sits on it.
+
+    Args:
+        stages: of `costs.model_costs`.
+        size, in_channels: of the image, as given to `costs.model_costs`.
+        shortcuts: draw the arcs.
+
+    Returns:
+        Figure, 10 x 3.6 inches.
+    """
+    fig, ax = drawing(10, 3.6)
+    inch_per_pixel = TALLEST / stages[0].shape[1]
+    boxes = [[branch[-1].shape for branch, _ in stage.blocks] or [stage.shape] for stage in stages]
+    boxes[-1] = [(stages[-2].shape[0], 1, 1)]  # what the pooling makes of b5, ahead of the linear layer
+    centres, inch_per_channel = _share_width([sum(shape[0] for shape in shapes) for shapes in boxes])
+    for stage, shapes, centre in zip(stages, boxes, centres, strict=True):
+        edges = centre + inch_per_channel * (np.cumsum([0] + [shape[0] for shape in shapes])
+                                             - sum(shape[0] for shape in shapes) / 2)
+        height = max(shapes[0][1] * inch_per_pixel, 0.03)
+        _feature_boxes(ax, edges, height, BLUE if stage.blocks else GREY)
+        if shortcuts and stage.blocks:
+            _arcs(ax, edges, MIDDLE + height / 2 + 0.05, dashed=[bool(shortcut) for _, shortcut in stage.blocks])
+        kind = {"b1": "stem", "linear": "classifier"}.get(stage.name) or _count(len(stage.blocks), "block")
+        _stage_label(ax, centre, stage.name, kind, stage.shape)
+    height = size * inch_per_pixel / 4
+    ax.plot([0.8, 0.8], [MIDDLE - height / 2, MIDDLE + height / 2], color=BLACK, linewidth=3, solid_capstyle="butt")
+    _stage_label(ax, 0.8, "image", "at ¼ scale", (in_channels, size, size))
+    _scale_bars(ax, inch_per_channel, inch_per_pixel, stages[0].shape[1], shortcuts)
+    return fig
+
+
+MIDDLE, TALLEST = 2.13, 1.65  # of the drawing of a model, in inches
+
+
+def _share_width(channels, left=1.4, right=9.9, least=1.02):
+    """Give each stage room for its label, and share out the rest in proportion to its channels.
+
+    Returns:
+        (centres, inch_per_channel): where to draw each stage, and the scale at which all of them have room.
+    """
+    channels = np.array(channels)
+    widths = least + (right - left - least * len(channels)) * channels / channels.sum()
+    return left + np.cumsum(widths) - widths / 2, 0.9 * (widths / channels).min()
+
+
+def _feature_boxes(ax, edges, height, colour):
+    """Boxes side by side, from each of `edges` to the next."""
+    from matplotlib.collections import PolyCollection
+    low, high = MIDDLE - height / 2, MIDDLE + height / 2
+    ax.add_collection(PolyCollection([[(a, low), (b, low), (b, high), (a, high)] for a, b in pairwise(edges)],
+                                     facecolor=(*_rgb(colour), 0.25), edgecolor=colour,
+                                     linewidth=1 if edges[1] - edges[0] > 0.06 else 0.5))
+
+
+def _arcs(ax, edges, bottom, dashed):
+    """Shortcuts from each of `edges` to the next: half ellipses above the height `bottom`."""
+    from matplotlib.collections import LineCollection
+    angle, widths = np.linspace(0, np.pi, 13), np.diff(edges)
+    height = min(0.3, 0.1 + widths[0] / 3)
+    curves = [np.stack([a + w / 2 * (1 - np.cos(angle)), bottom + height * np.sin(angle)], axis=1)
+              for a, w in zip(edges[:-1], widths, strict=True)]
+    ax.add_collection(LineCollection(curves, colors=ORANGE, linewidths=1.5 if widths[0] > 0.06 else 0.6,
+                                     linestyles=[(0, (2, 1)) if d else "-" for d in dashed]))
+
+
+def _stage_label(ax, x, name, kind, shape):
+    ax.text(x, 0.82, f"{name}\n{kind}\n{_name(shape)}", ha="center", va="center", fontsize=11, linespacing=1.3)
+
+
+def _count(n, noun):
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _scale_bars(ax, inch_per_channel, inch_per_pixel, pixels, shortcuts):
+    """What an inch means: a bar of a round number of channels, and one of pixels."""
+    channels = 2 ** math.floor(math.log2(1.2 / inch_per_channel))
+    end = 0.2 + channels * inch_per_channel
+    ax.plot([0.2, end], [0.2, 0.2], color=GREY, linewidth=2, solid_capstyle="butt")
+    ax.text(end + 0.08, 0.2, f"{channels:,} channels", fontsize=10, color=GREY, va="center")
+    pixels = 2 ** math.floor(math.log2(pixels))
+    top = MIDDLE + pixels * inch_per_pixel / 2
+    ax.plot([0.25, 0.25], [2 * MIDDLE - top, top], color=GREY, linewidth=2, solid_capstyle="butt")
+    ax.text(0.25, top + 0.12, f"{pixels} px", fontsize=10, color=GREY, va="center", ha="center")
+    note = "; arc: shortcut (dashed: 1×1 convolution)" if shortcuts else "; no shortcuts: a plain network"
+    ax.text(9.9, 0.2, f"height: feature map; width: channels{note}", fontsize=10, color=GREY, va="center", ha="right")
 
 
 def trace_layers(net, X):
@@ -205,40 +395,3 @@ def trace_layers(net, X):
             shapes.append((layer, tuple(X.shape[1:])))
     net.train(was_training)
     return shapes
-
-
-def draw_resnet(net, X):
-    """Draw a ResNet of `resnet` by what leaves each of its layers for an input X (1, C, H, W).
-
-    Height stands for height and width of the feature maps, width for the number of channels, both on a
-    logarithmic scale.
-
-    Returns:
-        Figure, 10 x 3.6 inches.
-    """
-    from matplotlib.colors import to_rgb
-    from matplotlib.patches import Rectangle
-    traced = trace_layers(net, X)
-    blocks = [sum(isinstance(m, (Residual, Bottleneck)) for m in layer.modules()) for layer, _ in traced]
-    names = ["stem b1", "b2", "b3", "b4", "b5", "average pool", "flatten", "linear"]
-    fig, ax = subplots(figsize=(10, 3.6))
-    x = 0.0
-    stages = [("image", 0, tuple(X.shape[1:]))] + [
-        (name, n, shape) for name, n, (_, shape) in zip(names, blocks, traced, strict=True) if name != "flatten"]
-    for name, num_blocks, shape in stages:
-        side = shape[1] if len(shape) == 3 else 1
-        height, width = 0.25 + 0.28 * math.log2(side), 0.12 + 0.07 * math.log2(shape[0])
-        x += 0.36
-        colour = BLUE if num_blocks else "#777777"
-        ax.add_patch(Rectangle((x, -height / 2), width, height, facecolor=(*to_rgb(colour), 0.2), edgecolor=colour,
-                               linewidth=2))
-        ax.text(x + width / 2, -1.62, name, ha="center", va="center", fontsize=12)
-        ax.text(x + width / 2, -1.9, f"{num_blocks} blocks" if num_blocks else "", ha="center", va="center",
-                fontsize=10, color=BLUE)
-        ax.text(x + width / 2, height / 2 + 0.16, _name(shape), ha="center", va="center", fontsize=11)
-        x += width + 0.36
-        if name != "linear":
-            ax.annotate("", (x + 0.3, 0), (x - 0.3, 0), arrowprops={"arrowstyle": "-|>", "color": BLACK})
-    ax.set(xlim=(0.1, x), ylim=(-2.05, 1.75))
-    ax.axis("off")
-    return fig

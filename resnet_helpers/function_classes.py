@@ -4,7 +4,9 @@ The families are step functions on [0, 1]: a function of F_k is constant on each
 k free numbers in F_k; they differ only in where the pieces end, which decides whether F_k contains F_(k-1).
 """
 
+import functools
 import math
+from dataclasses import dataclass
 
 import torch
 
@@ -75,6 +77,75 @@ def best_distances(target, max_k, nested, num_points=10_000):
         edges = piece_edges(k, nested).double()
         distances.append(distance(indicators(x, edges) @ best_fit(x, y, edges), y))
     return distances
+
+
+@dataclass(frozen=True)
+class ClassFit:
+    """The best function of one class on noisy data, beside what the classes could do.
+
+    Attributes:
+        complexity, nested: the class F_k, and the family it belongs to.
+        x, y: the data, tensors (num_points,).
+        grid, f_star: tensors with which f* can be drawn.
+        edges, heights: the fitted step function, k + 1 and k numbers.
+        loss: its mean squared error on the data.
+        distance: of the fitted function to f*.
+        class_distances: {nested: distances to f* of the best functions of F_1 .. F_6}, as `best_distances`.
+    """
+
+    complexity: int
+    nested: bool
+    x: torch.Tensor
+    y: torch.Tensor
+    grid: torch.Tensor
+    f_star: torch.Tensor
+    edges: torch.Tensor
+    heights: torch.Tensor
+    loss: float
+    distance: float
+    class_distances: dict
+
+
+MAX_COMPLEXITY = 6
+
+
+def fit_class(complexity, nested, target="jump", noise=0.0, num_points=40):
+    """Fit the step functions of F_k to noisy values of a target at random places.
+
+    Args:
+        complexity: k, 1 to 6.
+        nested: which family.
+        target: a name in `TARGETS`.
+        noise: standard deviation of what is added to f*, at least 0.
+        num_points: size of the data, at least 1.
+
+    Returns:
+        `ClassFit`. The places and the noise, but for its size, are the same for the same number of points.
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+    if complexity not in range(1, MAX_COMPLEXITY + 1):
+        raise ValueError(f"complexity must be a whole number from 1 to {MAX_COMPLEXITY}, got {complexity!r}")
+    if target not in TARGETS:
+        raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
+    if not noise >= 0 or num_points < 1:
+        raise ValueError(f"noise must be at least 0 and num_points at least 1, got {noise!r} and {num_points!r}")
+    f_star, generator = TARGETS[target], torch.Generator().manual_seed(1)
+    x = torch.rand(num_points, generator=generator, dtype=torch.float64).sort().values
+    y = f_star(x) + noise * torch.randn(num_points, generator=generator, dtype=torch.float64)
+    edges = piece_edges(complexity, nested).double()
+    heights = best_fit(x, y, edges)
+    grid = (torch.arange(500, dtype=torch.float64) + 0.5) / 500
+    return ClassFit(complexity, nested, x, y, grid, f_star(grid), edges, heights,
+                    loss=distance(indicators(x, edges) @ heights, y) ** 2,
+                    distance=distance(indicators(grid, edges) @ heights, f_star(grid)),
+                    class_distances={family: _class_distances(target, family) for family in (False, True)})
+
+
+@functools.cache
+def _class_distances(target, nested):
+    return best_distances(TARGETS[target], MAX_COMPLEXITY, nested)
 
 
 def region_outlines(nested, num_regions=6, num_points=360):

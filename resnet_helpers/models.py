@@ -93,6 +93,37 @@ class Bottleneck(nn.Module):
         return F.relu(Y)
 
 
+class PlainBlock(Residual):
+    """A `Residual` block without its shortcut, relu(g(x)): what the paper's plain networks are made of.
+
+    Arguments and shapes are those of `Residual`, so that it can take its place; `use_1x1conv` has no effect, since
+    there is no shortcut to put a convolution on.
+
+    Source: paper, figure 3 middle.
+    """
+
+    def __init__(self, input_channels, num_channels, use_1x1conv=False, strides=1):
+        super().__init__(input_channels, num_channels, use_1x1conv=False, strides=strides)
+
+    def forward(self, X):
+        check_input(self, X)
+        Y = F.relu(self.bn1(self.conv1(X)))
+        return F.relu(self.bn2(self.conv2(Y)))
+
+
+class PlainBottleneck(Bottleneck):
+    """A `Bottleneck` without its shortcut. Everything else as in `PlainBlock`."""
+
+    def __init__(self, input_channels, num_channels, use_1x1conv=False, strides=1):
+        super().__init__(input_channels, num_channels, use_1x1conv=False, strides=strides)
+
+    def forward(self, X):
+        check_input(self, X)
+        Y = F.relu(self.bn1(self.conv1(X)))
+        Y = F.relu(self.bn2(self.conv2(Y)))
+        return F.relu(self.bn3(self.conv3(Y)))
+
+
 def resnet_block(input_channels, num_channels, num_residuals, first_block=False, block=Residual):
     """One module (stage) of a ResNet, as a list of `num_residuals` blocks.
 
@@ -103,7 +134,7 @@ def resnet_block(input_channels, num_channels, num_residuals, first_block=False,
         input_channels, num_channels: channels into and out of the module.
         num_residuals: number of blocks, at least 1.
         first_block: this is the module right after the stem.
-        block: `Residual` or `Bottleneck`, or a class with the same arguments.
+        block: `Residual` or `Bottleneck`, their plain variants, or a class with the same arguments.
 
     Source: paper, table 1.
     """
@@ -126,7 +157,8 @@ def resnet(num_residuals, block=Residual, num_classes=10, in_channels=1):
 
     Args:
         num_residuals: blocks in each of the four modules, for example (2, 2, 2, 2).
-        block: `Residual` (64, 128, 256, 512 channels) or `Bottleneck` (256, 512, 1024, 2048).
+        block: `Residual` (64, 128, 256, 512 channels) or `Bottleneck` (256, 512, 1024, 2048), or `PlainBlock` or
+            `PlainBottleneck` for a network of the same layers without shortcuts.
         num_classes: length of the output.
         in_channels: 1 for grey images, 3 for colour.
 
@@ -139,7 +171,7 @@ def resnet(num_residuals, block=Residual, num_classes=10, in_channels=1):
     b1 = nn.Sequential(nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3),
                        nn.BatchNorm2d(64), nn.ReLU(),
                        nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
-    expansion = 4 if block is Bottleneck else 1
+    expansion = 4 if issubclass(block, Bottleneck) else 1
     channels = [64] + [expansion * c for c in (64, 128, 256, 512)]
     modules = [nn.Sequential(*resnet_block(c_in, c_out, n, first_block=i == 0, block=block))
                for i, ((c_in, c_out), n) in enumerate(zip(pairwise(channels), num_residuals, strict=True))]
@@ -147,10 +179,12 @@ def resnet(num_residuals, block=Residual, num_classes=10, in_channels=1):
                          nn.Linear(channels[-1], num_classes))
 
 
-def resnet18(num_classes=10, in_channels=1):
+def resnet18(num_classes=10, in_channels=1, shortcuts=True):
     """ResNet-18 as in the article: two `Residual` blocks in each module.
 
     Shapes: (N, in_channels, H, W) -> (N, num_classes) logits.
+
+    With `shortcuts=False` it is the paper's plain network of the same layers, built of `PlainBlock`.
 
     Parameters: 11,178,378 with the default arguments. torchvision's model of the same name counts differently
     in two places. It has no biases in its convolutions (each output channel has one here, as in the article,
@@ -159,27 +193,27 @@ def resnet18(num_classes=10, in_channels=1):
 
     Source: paper, table 1.
     """
-    return resnet((2, 2, 2, 2), Residual, num_classes, in_channels)
+    return resnet((2, 2, 2, 2), Residual if shortcuts else PlainBlock, num_classes, in_channels)
 
 
-def resnet34(num_classes=10, in_channels=1):
+def resnet34(num_classes=10, in_channels=1, shortcuts=True):
     """ResNet-34: (3, 4, 6, 3) `Residual` blocks. Everything else as in `resnet18`."""
-    return resnet((3, 4, 6, 3), Residual, num_classes, in_channels)
+    return resnet((3, 4, 6, 3), Residual if shortcuts else PlainBlock, num_classes, in_channels)
 
 
-def resnet50(num_classes=10, in_channels=1):
+def resnet50(num_classes=10, in_channels=1, shortcuts=True):
     """ResNet-50: (3, 4, 6, 3) `Bottleneck` blocks. Everything else as in `resnet18`."""
-    return resnet((3, 4, 6, 3), Bottleneck, num_classes, in_channels)
+    return resnet((3, 4, 6, 3), Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels)
 
 
-def resnet101(num_classes=10, in_channels=1):
+def resnet101(num_classes=10, in_channels=1, shortcuts=True):
     """ResNet-101: (3, 4, 23, 3) `Bottleneck` blocks. Everything else as in `resnet18`."""
-    return resnet((3, 4, 23, 3), Bottleneck, num_classes, in_channels)
+    return resnet((3, 4, 23, 3), Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels)
 
 
-def resnet152(num_classes=10, in_channels=1):
+def resnet152(num_classes=10, in_channels=1, shortcuts=True):
     """ResNet-152: (3, 8, 36, 3) `Bottleneck` blocks. Everything else as in `resnet18`."""
-    return resnet((3, 8, 36, 3), Bottleneck, num_classes, in_channels)
+    return resnet((3, 8, 36, 3), Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels)
 
 
 @torch.no_grad()

@@ -6,7 +6,9 @@ first figure is made.
 """
 
 import base64
+import html
 import io
+import re
 import sys
 import time
 
@@ -15,7 +17,12 @@ import numpy as np
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK = PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+WHITE, GREY, PALE_GREY, PALE_BLUE = "#ffffff", "#6b6b6b", "#f4f4f4", "#e3f1fa"
 PIXELS_PER_INCH = 100  # on the page; the PNG has twice as many, for sharp text on fine screens
+
+# What `to_svg` turns these colours into under a dark JupyterLab theme: light on dark, the same hue.
+DARK = {"#0072B2": "#56B4E9", "#D55E00": "#FF9A4D", "#009E73": "#2FD4A7", "#000000": "#F0F0F0",
+        WHITE: "#111111", GREY: "#B0B0B0", PALE_GREY: "#2B2B2B", PALE_BLUE: "#12354A", "#DDDDDD": "#444444"}
 
 
 def style():
@@ -67,6 +74,60 @@ def to_png(fig, scale=2):
     file = io.BytesIO()
     fig.savefig(file, format="png", dpi=scale * PIXELS_PER_INCH)
     return file.getvalue()
+
+
+def drawing(width, height):
+    """An empty figure to draw on, `width` x `height` inches, whose coordinates are inches from the lower left.
+
+    Returns:
+        (fig, axes): a Figure unknown to pyplot, and Axes that fill it and have no frame.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+    with matplotlib.rc_context(style()):
+        fig = Figure(figsize=(width, height), dpi=PIXELS_PER_INCH)
+        ax = fig.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, width), ylim=(0, height))
+    ax.axis("off")
+    return fig, ax
+
+
+def to_svg(fig, alt):
+    """The figure as an <svg> element for a page, as wide as the page allows and at most as wide as the figure.
+
+    It takes a fraction of the time of a PNG, stays sharp at any zoom, and follows JupyterLab's theme: the colours of
+    `DARK` change with it, and the paper is the page's. `alt` is what screen readers say.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    file, dpi = io.StringIO(), fig.dpi
+    fig.patch.set_visible(False)
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "resnet_helpers"}):
+        FigureCanvasSVG(fig).print_svg(file, metadata={"Date": None})  # savefig would draw everything twice
+    fig.patch.set_visible(True)
+    fig.set_dpi(dpi)
+    picture = file.getvalue()
+    picture = picture[picture.index("<svg"):]
+    view_box = re.search(r'viewBox="[^"]*"', picture).group()
+    picture = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", picture, flags=re.DOTALL)
+    width = round(fig.get_size_inches()[0] * PIXELS_PER_INCH)
+    opening = (f'<svg class="rh-picture" role="img" aria-label="{html.escape(alt)}" {view_box} '
+               f'style="width: {width}px; max-width: 100%; height: auto; display: block">')
+    return _SVG_STYLE + opening + _HEX_COLOUR.sub(_themed, picture[picture.index(">") + 1:])
+
+
+def _themed(match):
+    colour = match.group().lower()
+    return f"var(--rh-{colour[1:]}, {colour})" if colour in _DARK else colour
+
+
+_DARK = {light.lower(): dark.lower() for light, dark in DARK.items()}
+_HEX_COLOUR = re.compile(r"(?<=: )#[0-9a-fA-F]{6}\b")
+# Black is what matplotlib does not write out. The style holds for the whole page, hence the names of its own.
+_SVG_STYLE = ("<style>.rh-picture { fill: var(--rh-000000, #000000); background: var(--rh-ffffff, #ffffff); "
+              "stroke-linejoin: round; stroke-linecap: butt } "
+              '[data-jp-theme-light="false"] { '
+              + "; ".join(f"--rh-{light[1:]}: {dark}" for light, dark in _DARK.items()) + " }</style>")
 
 
 class Animator:

@@ -1,5 +1,7 @@
 """Explorers for the notebooks. Each shows the result of a plain function that is tested without it."""
 
 from resnet_helpers.widgets.block import BlockExplorer
+from resnet_helpers.widgets.function_classes import FunctionClassExplorer
+from resnet_helpers.widgets.model import ModelExplorer
 
-__all__ = ["BlockExplorer"]
+__all__ = ["BlockExplorer", "FunctionClassExplorer", "ModelExplorer"]

@@ -1,82 +1,86 @@
-"""The residual block with its two switches."""
+"""The residual block: its switches, its shapes, its costs, and what it makes of an image."""
 
-import base64
-import html
+import functools
 
 import ipywidgets as widgets
 import traitlets
 
-from resnet_helpers.diagrams import draw_block, trace_block
-from resnet_helpers.plotting import to_png
+from resnet_helpers.costs import block_costs, block_remedies
+from resnet_helpers.data import FASHION_MNIST_CLASSES
+from resnet_helpers.diagrams import draw_block
+from resnet_helpers.feature_maps import block_feature_maps
+from resnet_helpers.widgets.explorer import ROW, Explorer, choice, dropdown, number, switch
+
+MAX_CHANNELS, MAX_SIZE = 64, 56
 
 
-class BlockExplorer(widgets.VBox):
-    """Controls for `use_1x1conv`, `strides` and `num_channels`, above a drawing of the block that follows them.
+class BlockExplorer(Explorer):
+    """A `Residual` block drawn with the shape on every edge, what both paths cost, and real feature maps.
 
-    Args:
-        use_1x1conv, strides, num_channels: the state to start from.
-        input_channels, size: the image that goes in, `input_channels` x `size` x `size`.
+    If branch and shortcut cannot be added, it says why, and has a button for each change that mends it.
 
-    Attributes:
-        use_1x1conv, strides, num_channels: the state; setting one moves its control.
-        text: the result in words, for example "Output shape: (6, 3, 3)".
-
-    Raises:
-        traitlets.TraitError: a stride other than 1 or 2, or channels that are not among the choices.
+    Args, and attributes to read or set:
+        use_1x1conv, strides, input_channels, num_channels: as for `Residual`; channels from 1 to 64, strides 1 or 2.
+        size: height and width of the image in pixels, 1 to 56.
+        shortcut_kernel_size: 1 for the true 1x1 convolution, 3 for the one in the article's listing.
+        image: which image goes in: a class name of Fashion-MNIST.
     """
 
     use_1x1conv = traitlets.Bool(False)
     strides = traitlets.Enum((1, 2), 1)
-    num_channels = traitlets.Int(3)
-    text = traitlets.Unicode(read_only=True)
+    input_channels = traitlets.Int(3, min=1, max=MAX_CHANNELS)
+    num_channels = traitlets.Int(3, min=1, max=MAX_CHANNELS)
+    size = traitlets.Int(28, min=1, max=MAX_SIZE)
+    shortcut_kernel_size = traitlets.Enum((1, 3), 1)
+    image = traitlets.Enum(FASHION_MNIST_CLASSES, "ankle boot")
 
-    def __init__(self, use_1x1conv=False, strides=1, num_channels=None, *, input_channels=3, size=6):
-        num_channels = input_channels if num_channels is None else num_channels
-        self._image = (input_channels, size)
-        self._switch = widgets.Checkbox(description="use_1x1conv", indent=False, layout={"width": "130px"},
-                                        tooltip="put a 1x1 convolution on the shortcut")
-        self._strides = _choice("strides", (1, 2), "stride of conv1, and of the 1x1 convolution")
-        self._channels = _choice("num_channels", sorted({input_channels, 2 * input_channels, num_channels}),
-                                 "output channels of the block")
-        self._drawing = widgets.HTML()
-        super().__init__([widgets.HBox([self._switch, self._strides, self._channels],
-                                       layout={"flex_flow": "row wrap", "grid_gap": "4px 24px"}), self._drawing])
+    def _make_controls(self):
+        self._mending = widgets.HBox(layout=ROW)
+        self.above = (self._mending,)
+        return {"use_1x1conv": switch("use_1x1conv"),
+                "strides": choice("strides", (1, 2)),
+                "shortcut_kernel_size": choice("conv3", (("conv3: true 1×1", 1), ("conv3: article's 3×3", 3))),
+                "input_channels": number("input_channels", 1, MAX_CHANNELS),
+                "num_channels": number("num_channels", 1, MAX_CHANNELS),
+                "size": number("image size", 1, MAX_SIZE),
+                "image": dropdown("image", FASHION_MNIST_CLASSES)}
+
+    def _picture(self):
+        block = {"input_channels": self.input_channels, "num_channels": self.num_channels,
+                 "use_1x1conv": self.use_1x1conv, "strides": self.strides, "size": self.size}
+        costs = block_costs(**block, shortcut_kernel_size=self.shortcut_kernel_size)
+        maps = block_feature_maps(FASHION_MNIST_CLASSES.index(self.image), **block,
+                                  shortcut_kernel_size=self.shortcut_kernel_size)
+        self._offer(block_remedies(**block))
+        return draw_block(costs, maps), describe_block(costs, self.use_1x1conv, self.strides)
+
+    def _offer(self, remedies):
+        """A button for each change that would make the block work; none if it works."""
+        old, self._mending.children = self._mending.children, [
+            self._button(change) for change in remedies]
+        for widget in old:
+            widget.close()
+
+    def _button(self, change):
+        call = ", ".join(f"{name}={value}" for name, value in change.items())
+        button = widgets.Button(description=f"Set {call}", icon="wrench", tooltip=f"mends the block: {call}",
+                                layout={"width": "max-content"})
+        button.on_click(functools.partial(self._set, change))
+        return button
+
+    def _set(self, change, _):
         with self.hold_trait_notifications():
-            self.use_1x1conv, self.strides, self.num_channels = use_1x1conv, strides, num_channels
-        for name, control in (("use_1x1conv", self._switch), ("strides", self._strides),
-                              ("num_channels", self._channels)):
-            traitlets.link((self, name), (control, "value"))
-        self.observe(self._draw, ("use_1x1conv", "strides", "num_channels"))
-        self._draw()
-
-    @traitlets.validate("num_channels")
-    def _check_num_channels(self, proposal):
-        if proposal.value not in self._channels.options:
-            raise traitlets.TraitError(f"num_channels must be one of {self._channels.options}, "
-                                       f"got {proposal.value}")
-        return proposal.value
-
-    def _draw(self, _=None):
-        channels, size = self._image
-        trace = trace_block(channels, self.num_channels, self.use_1x1conv, self.strides, size)
-        self._png = to_png(draw_block(trace))
-        call = (f"Residual({channels}, {self.num_channels}, use_1x1conv={self.use_1x1conv}, "
-                f"strides={self.strides})")
-        self.set_trait("text", f"{call} — " + (f"output shape {trace.output_shape}" if trace.output_shape
-                                               else f"no output: {trace.error}"))
-        self._drawing.value = (
-            f'<img alt="Drawing of {html.escape(self.text)}" style="width: 1000px; max-width: 100%; height: auto" '
-            f'src="data:image/png;base64,{base64.b64encode(self._png).decode()}">'
-            f'<p role="status" style="max-width: 1000px; line-height: 1.4">{html.escape(self.text)}</p>')
-
-    def _repr_mimebundle_(self, **kwargs):
-        """The live widget, and a picture of its present state for pages without a kernel."""
-        data = {**super()._repr_mimebundle_(**kwargs), "text/plain": f"BlockExplorer: {self.text}",
-                "image/png": base64.b64encode(self._png).decode()}
-        return data, {"image/png": {"width": 1000, "alt": f"Drawing of {self.text}"}}
+            for name, value in change.items():
+                setattr(self, name, value)
 
 
-def _choice(name, options, tooltip):
-    return widgets.ToggleButtons(options=options, description=name, tooltips=[tooltip] * len(options),
-                                 style={"button_width": "44px", "description_width": "initial"},
-                                 layout={"width": "auto"})
+def describe_block(costs, use_1x1conv, strides):
+    """A `BlockCosts` in a sentence: the call and its output shape, or why there is none."""
+    call = (f"Residual({costs.input_shape[0]}, {costs.branch_shape[0]}, use_1x1conv={use_1x1conv}, "
+            f"strides={strides})")
+    if costs.output_shape:
+        return f"{call}: input shape {costs.input_shape}, output shape {costs.output_shape}."
+    reason = (f"torch says: {costs.error}." if costs.error else
+              "torch would say nothing and stretch the shortcut, which is not what a block means.")
+    return (f"{call} gives no output: the branch brings {costs.branch_shape}, the shortcut {costs.shortcut_shape}, "
+            f"and they cannot be added. {reason}")

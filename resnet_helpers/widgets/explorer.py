@@ -1,0 +1,125 @@
+"""What all explorers share: controls, the state behind them, and a picture that follows."""
+
+import base64
+import html
+
+import ipywidgets as widgets
+import traitlets
+
+from resnet_helpers.plotting import to_png, to_svg
+
+ROW = {"flex_flow": "row wrap", "grid_gap": "2px 28px", "align_items": "center"}
+
+
+class Explorer(widgets.VBox):
+    """Controls above a picture and a sentence, both of which follow the state that the controls set.
+
+    A subclass declares its state as traits, makes one control per trait in `_make_controls`, and turns the state into a
+    picture in `_picture`. Setting a trait moves its control, moving a control sets the trait, and both draw anew. While
+    a slider is dragged the browser waits for the answer before it sends the next value, and then sends the latest, so
+    nothing queues up as long as drawing happens here, before the answer.
+
+    Attributes:
+        text: the result in words.
+
+    Raises:
+        traitlets.TraitError: a value that the control cannot show; the state stays as it was.
+    """
+
+    text = traitlets.Unicode(read_only=True)
+    above, below = (), ()  # further widgets of a subclass, next to the picture; set in `_make_controls`
+
+    def __init__(self, **state):
+        self._controls = self._make_controls()
+        if unknown := state.keys() - self._controls.keys():
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}; it takes "
+                            f"{', '.join(self._controls)}")
+        self._drawing, self._status = widgets.HTML(), widgets.HTML()
+        super().__init__([widgets.HBox([control.box for control in self._controls.values()], layout=ROW),
+                          *self.above, self._drawing, *self.below, self._status])
+        for name, value in state.items():
+            setattr(self, name, value)
+        for name, control in self._controls.items():
+            traitlets.link((self, name), (control.input, "value"))
+        self.observe(self._update, list(self._controls))
+        self._update()
+
+    def _make_controls(self):
+        """{trait: Control} in the order on the page."""
+        raise NotImplementedError
+
+    def _picture(self):
+        """(figure, sentence) for the present state."""
+        raise NotImplementedError
+
+    def _update(self, _=None):
+        self._figure, text = self._picture()
+        self.set_trait("text", text)
+        self._drawing.value = to_svg(self._figure, self.text)
+        self._status.value = status(self.text)
+
+    def close(self):
+        """Remove the explorer from the page and free what it holds."""
+        self.unobserve_all()
+        close_all(self)
+
+    def _repr_mimebundle_(self, **kwargs):
+        """The live widget, and a picture of its present state for pages without a kernel."""
+        data = {**super()._repr_mimebundle_(**kwargs), "text/plain": f"{type(self).__name__}: {self.text}",
+                "image/png": base64.b64encode(to_png(self._figure)).decode()}
+        return data, {"image/png": {"width": 1000, "alt": self.text}}
+
+
+class Control:
+    """A widget that holds a value, and the box with all that belongs to it on the page."""
+
+    def __init__(self, control, box=None):
+        self.input, self.box = control, box or control
+
+
+def switch(description):
+    """A checkbox."""
+    return Control(widgets.Checkbox(description=description, indent=False, layout={"width": "max-content"}))
+
+
+def choice(description, options, value=None):
+    """Radio buttons, all options in sight; each is labelled `description = option`, so that each can be read alone.
+
+    Args:
+        options: values, or (label, value) pairs with labels that need no description.
+    """
+    pairs = [option if isinstance(option, tuple) else (f"{description} = {option}", option) for option in options]
+    return Control(widgets.RadioButtons(options=pairs, orientation="horizontal", tooltip=description,
+                                        layout={"width": "max-content"}))
+
+
+def dropdown(description, options):
+    """A list to pick from, for more options than radio buttons have room for."""
+    return Control(widgets.Dropdown(options=options, description=description,
+                                    style={"description_width": "initial"}, layout={"width": "max-content"}))
+
+
+def number(description, low, high, step=1, kind=int):
+    """A slider and beside it a field for the same number.
+
+    The field gives the control its name for screen readers, which ipywidgets' sliders lack, and takes typed values.
+    """
+    slider_kind, field_kind = ((widgets.IntSlider, widgets.BoundedIntText) if kind is int
+                               else (widgets.FloatSlider, widgets.BoundedFloatText))
+    field = field_kind(min=low, max=high, step=step, description=description, tooltip=description,
+                       style={"description_width": "initial"}, layout={"width": "max-content"})
+    slider = slider_kind(min=low, max=high, step=step, readout=False, tooltip=description, layout={"width": "150px"})
+    traitlets.link((field, "value"), (slider, "value"))
+    return Control(slider, widgets.HBox([field, slider]))
+
+
+def status(text):
+    """A sentence as HTML that screen readers announce when it changes."""
+    return (f'<p role="status" style="max-width: 1000px; line-height: 1.4; margin: 4px 0">{html.escape(text)}</p>')
+
+
+def close_all(widget):
+    """Close a widget and all that it contains."""
+    for child in getattr(widget, "children", ()):
+        close_all(child)
+    widgets.Widget.close(widget)

@@ -1,0 +1,50 @@
+"""Nested and non-nested classes, one step of complexity at a time."""
+
+import traitlets
+
+from resnet_helpers.diagrams import draw_class_fit
+from resnet_helpers.function_classes import MAX_COMPLEXITY, TARGETS, fit_class
+from resnet_helpers.widgets.explorer import Explorer, choice, number, switch
+
+
+class FunctionClassExplorer(Explorer):
+    """Fits step functions of growing complexity to data, and shows how near the class comes to f*.
+
+    Args, and attributes to read or set:
+        complexity: k, 1 to 6.
+        nested: the family whose classes contain each other, or the one of equal pieces.
+        target: f*: "jump", "ramp", "wave" or "bump".
+        noise: standard deviation of the noise in the data, 0 to 0.5.
+        num_points: size of the data, 5 to 200.
+    """
+
+    complexity = traitlets.Int(3, min=1, max=MAX_COMPLEXITY)
+    nested = traitlets.Bool(False)
+    target = traitlets.Enum(tuple(TARGETS), "jump")
+    noise = traitlets.Float(0.1, min=0, max=0.5)
+    num_points = traitlets.Int(40, min=5, max=200)
+
+    def _make_controls(self):
+        return {"nested": switch("nested"),
+                "complexity": number("complexity k", 1, MAX_COMPLEXITY),
+                "target": choice("f*", tuple(TARGETS)),
+                "noise": number("noise", 0, 0.5, 0.05, float),
+                "num_points": number("points", 5, 200, 5)}
+
+    def _picture(self):
+        fit = fit_class(self.complexity, self.nested, self.target, self.noise, self.num_points)
+        return draw_class_fit(fit), describe_class_fit(fit)
+
+
+def describe_class_fit(fit):
+    """A `ClassFit` in a sentence: the distance, and whether the last step of complexity brought the class nearer."""
+    k, distances = fit.complexity, fit.class_distances[fit.nested]
+    family = "nested" if fit.nested else "not nested"
+    text = (f"F{k} ({family}): its best function is {distances[k - 1]:.3f} from f*, "
+            f"the fit to the data {fit.distance:.3f}.")
+    if k == 1:
+        return text
+    step = distances[k - 1] - distances[k - 2]
+    change = ("is farther from f* than" if step > 1e-9 else "is nearer to f* than" if step < -1e-9
+              else "is as far from f* as")
+    return f"{text} F{k} {change} F{k - 1}."

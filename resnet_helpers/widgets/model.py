@@ -1,0 +1,87 @@
+"""ResNet-18 to ResNet-152: the stages, what they cost, and a drawing to scale."""
+
+import ipywidgets as widgets
+import traitlets
+
+from resnet_helpers.costs import MODELS, model_costs
+from resnet_helpers.diagrams import draw_resnet
+from resnet_helpers.widgets.explorer import Explorer, choice, number, switch
+
+
+class ModelExplorer(Explorer):
+    """A ResNet drawn to scale, above a table of its stages: shapes, blocks, parameters, multiply-adds, memory.
+
+    Args, and attributes to read or set:
+        depth: 18, 34, 50, 101 or 152.
+        size: height and width of the image in pixels, 32 to 256.
+        num_classes: 1 to 1000.
+        in_channels: channels of the image, 1 to 4.
+        batch_size: images at once, for the memory, 1 to 512.
+        shortcuts: residual connections, or the plain network of the same layers.
+    """
+
+    depth = traitlets.Enum(tuple(MODELS), 18)
+    size = traitlets.Int(224, min=32, max=256)
+    num_classes = traitlets.Int(10, min=1, max=1000)
+    in_channels = traitlets.Int(1, min=1, max=4)
+    batch_size = traitlets.Int(256, min=1, max=512)
+    shortcuts = traitlets.Bool(True)
+
+    def _make_controls(self):
+        self._table = widgets.HTML()
+        self.below = (self._table,)
+        return {"depth": choice("depth", [(f"ResNet-{depth}", depth) for depth in MODELS]),
+                "shortcuts": switch("residual connections"),
+                "size": number("image size", 32, 256),
+                "in_channels": number("image channels", 1, 4),
+                "num_classes": number("classes", 1, 1000),
+                "batch_size": number("batch size", 1, 512)}
+
+    def _picture(self):
+        stages = model_costs(self.depth, self.size, self.num_classes, self.in_channels, self.shortcuts)
+        self._table.value = stage_table(stages, self.batch_size)
+        name = f"ResNet-{self.depth}" if self.shortcuts else f"Plain net of {self.depth} layers"
+        return (draw_resnet(stages, self.size, self.in_channels, self.shortcuts),
+                describe_model(name, stages, self.batch_size))
+
+
+def describe_model(name, stages, batch_size):
+    """Totals of a tuple of `StageCosts` in a sentence."""
+    parameters, multiply_adds, activations = totals(stages)
+    return (f"{name}: {parameters:,} parameters, {multiply_adds / 1e9:.3g} billion multiply-adds for one image; "
+            f"training with a batch of {batch_size} keeps {gibibytes(activations * batch_size)} of activations.")
+
+
+def totals(stages):
+    """(parameters, multiply-adds, bytes of activations), summed over `StageCosts`, for one image."""
+    return tuple(sum(getattr(stage, what) for stage in stages)
+                 for what in ("parameters", "multiply_adds", "activation_bytes"))
+
+
+def stage_table(stages, batch_size):
+    """`StageCosts` as an HTML table, a row per stage and one for all of them."""
+    head = ("stage", "blocks", "output shape", "parameters", "multiply-adds", f"activations, batch of {batch_size}")
+    rows = [(stage.name, len(stage.blocks) or "", " × ".join(map(str, stage.shape)), stage.parameters,
+             stage.multiply_adds, stage.activation_bytes) for stage in stages]
+    rows.append(("together", sum(len(stage.blocks) for stage in stages), "", *totals(stages)))
+    cells = "".join(f'<tr><th scope="row">{name}</th><td>{blocks}</td><td>{shape}</td><td>{parameters:,}</td>'
+                    f"<td>{multiply_adds:,}</td><td>{gibibytes(activations * batch_size)}</td></tr>"
+                    for name, blocks, shape, parameters, multiply_adds, activations in rows)
+    return (_TABLE_STYLE + '<table class="rh-table"><caption>For one image, except the last column: what training '
+            "keeps in float32 for the backward pass. Multiply-adds are those of convolutions and the linear layer.</caption>"
+            f"<thead><tr>{''.join(f'<th scope=col>{title}</th>' for title in head)}</tr></thead>"
+            f"<tbody>{cells}</tbody></table>")
+
+
+_TABLE_STYLE = (
+    "<style>.rh-table { border-collapse: collapse; line-height: 1.5; font-size: 14px; margin: 4px 0 } "
+    ".rh-table caption { caption-side: bottom; text-align: left; line-height: 1.4; padding-top: 4px } "
+    ".rh-table th, .rh-table td { padding: 2px 12px; text-align: right; font-variant-numeric: tabular-nums; "
+    "border-bottom: 1px solid var(--jp-border-color2, #e0e0e0) } "
+    ".rh-table th:first-child { text-align: left } "
+    ".rh-table tbody tr:last-child { font-weight: bold }</style>")
+
+
+def gibibytes(n):
+    """Bytes as text in the unit that suits: 12,345,678 is 11.8 MiB."""
+    return f"{n / 2**30:.2f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB" if n >= 2**20 else f"{n / 2**10:.1f} KiB"
