@@ -34,7 +34,7 @@ class Explorer(widgets.VBox):
         if unknown := state.keys() - self._controls.keys():
             raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}; it takes "
                             f"{', '.join(self._controls)}")
-        self._drawing, self._status = widgets.HTML(), widgets.HTML()
+        self._drawing, self._status, self._drawn = widgets.HTML(), widgets.HTML(), None
         super().__init__([widgets.HBox([control.box for control in self._controls.values()], layout=ROW),
                           *self.above, self._drawing, *self.below, self._status])
         for name, value in state.items():
@@ -53,6 +53,10 @@ class Explorer(widgets.VBox):
         raise NotImplementedError
 
     def _update(self, _=None):
+        state = tuple(getattr(self, name) for name in self._controls)
+        if state == self._drawn:  # several traits were set at once: the first notice has drawn them all
+            return
+        self._drawn = state
         self._figure, text = self._picture()
         self.set_trait("text", text)
         self._drawing.value = to_svg(self._figure, self.text)

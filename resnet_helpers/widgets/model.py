@@ -68,7 +68,7 @@ def stage_table(stages, batch_size):
                     f"<td>{multiply_adds:,}</td><td>{gibibytes(activations * batch_size)}</td></tr>"
                     for name, blocks, shape, parameters, multiply_adds, activations in rows)
     return (_TABLE_STYLE + '<table class="rh-table"><caption>For one image, except the last column: what training '
-            "keeps in float32 for the backward pass. Multiply-adds are those of convolutions and the linear layer.</caption>"
+            "keeps in float32 for the backward pass. Multiply-adds: convolutions and linear layer.</caption>"
             f"<thead><tr>{''.join(f'<th scope=col>{title}</th>' for title in head)}</tr></thead>"
             f"<tbody>{cells}</tbody></table>")
 
