@@ -63,12 +63,14 @@ class ImageBatches:
         shuffle: draw a new order for each pass.
         resize: side length in pixels, or (height, width); None keeps the size.
         device: where the images are kept and the batches are made; None keeps them where they are.
+        generator: a CPU `torch.Generator` for the order; None means torch's global one.
 
     Raises:
         ValueError: a batch size or resize below 1, or images and labels of different number or type.
     """
 
-    def __init__(self, images, labels, batch_size, shuffle=False, resize=None, device=None):
+    def __init__(self, images, labels, batch_size, shuffle=False, resize=None, device=None,
+                 generator=None):
         if images.dtype != torch.uint8 or images.dim() != 3 or not 0 < len(images) == len(labels):
             raise ValueError(f"expected uint8 images (n, height, width) and as many labels, at least one; got "
                              f"{images.dtype} {tuple(images.shape)} and {len(labels)} labels")
@@ -76,13 +78,14 @@ class ImageBatches:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.size = _pair(resize)
         self.images, self.labels = images.to(device), labels.to(device)
-        self.batch_size, self.shuffle = batch_size, shuffle
+        self.batch_size, self.shuffle, self.generator = batch_size, shuffle, generator
 
     def __len__(self):
         return -(-len(self.images) // self.batch_size)
 
     def __iter__(self):
-        order = torch.randperm(len(self.images)) if self.shuffle else torch.arange(len(self.images))
+        n = len(self.images)
+        order = torch.randperm(n, generator=self.generator) if self.shuffle else torch.arange(n)
         for indices in order.to(self.images.device).split(self.batch_size):
             yield scale_images(self.images[indices], self.size), self.labels[indices]
 
@@ -105,7 +108,7 @@ def _pair(resize):
     return torch.Size(pair)
 
 
-def load_data_fashion_mnist(batch_size, resize=None, *, subset=False, root=None, device=None):
+def load_data_fashion_mnist(batch_size, resize=None, *, subset=False, root=None, device=None, generator=None):
     """Fashion-MNIST as two iterables of (X, y) batches: training (shuffled) and test.
 
     Args:
@@ -114,6 +117,7 @@ def load_data_fashion_mnist(batch_size, resize=None, *, subset=False, root=None,
         subset: use the 6,000 + 1,000 images that come with this package instead of all 70,000.
         root: folder with the four official files; None looks in the places of `load_fashion_mnist`.
         device: keep the images there, for example "cuda"; None means the CPU.
+        generator: a CPU `torch.Generator` for the order of the training images; None means torch's global one.
 
     Returns:
         (train_iter, test_iter), two `ImageBatches`. With the full set and batches of 256 their lengths are
@@ -123,7 +127,7 @@ def load_data_fashion_mnist(batch_size, resize=None, *, subset=False, root=None,
         DatasetUnavailableError: the full set is not here and could not be downloaded.
     """
     data = load_fashion_mnist_subset() if subset else load_fashion_mnist(root)
-    return (ImageBatches(data.train_images, data.train_labels, batch_size, True, resize, device),
+    return (ImageBatches(data.train_images, data.train_labels, batch_size, True, resize, device, generator),
             ImageBatches(data.test_images, data.test_labels, batch_size, False, resize, device))
 
 

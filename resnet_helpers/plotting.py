@@ -64,7 +64,7 @@ def show(fig, alt):
     """
     if _notebook() is None:
         return
-    _Picture().update(fig, alt)
+    CellPicture().update(fig, alt)
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close(fig)  # else the inline backend shows it once more
 
@@ -145,6 +145,8 @@ class Animator:
         fmts: matplotlib format per curve, repeated if there are more curves.
         nrows, ncols: a grid of axes; the curves go into the first, `animator.axes[0]`.
         figsize: width and height in inches, 100 pixels each.
+        picture: where to draw: None means an output of the cell that adds points; else an object with the methods
+            of `CellPicture`.
 
     Attributes:
         fig, axes: the Figure and the list of its Axes.
@@ -152,14 +154,14 @@ class Animator:
     """
 
     def __init__(self, xlabel=None, ylabel=None, legend=None, xlim=None, ylim=None, xscale="linear",
-                 yscale="linear", fmts=("-", "--", "-.", ":"), nrows=1, ncols=1, figsize=(5, 3.5)):
+                 yscale="linear", fmts=("-", "--", "-.", ":"), nrows=1, ncols=1, figsize=(5, 3.5), picture=None):
         self.fig, axes = subplots(nrows, ncols, figsize, squeeze=False)
         self.axes = list(axes.flat)
         _set_axes(self.axes[0], xlabel, ylabel, xlim, ylim, xscale, yscale)
         self.legend, self.fmts = list(legend or []), fmts
         self.X, self.Y, self.lines = [], [], []
         self.alt = f"Curves of {', '.join(map(str, self.legend)) or 'values'} against {xlabel or 'x'}"
-        self._picture = _Picture()
+        self._picture = picture or CellPicture()
         self._next_draw = 0.0
         self._pending = False
 
@@ -179,12 +181,12 @@ class Animator:
                 X.append(float(a))
                 Y.append(float(b))
         self._pending = True
-        if time.perf_counter() >= self._next_draw or not self._picture.is_in_this_cell():
+        if time.perf_counter() >= self._next_draw or not self._picture.is_current():
             self.draw()
 
     def draw(self):
         """Bring the picture up to date now."""
-        if not self._pending or _notebook() is None:
+        if not self._pending or not self._picture.is_possible():
             return
         start = time.perf_counter()
         self._update_lines()
@@ -216,23 +218,29 @@ class Animator:
         self.axes[0].autoscale_view()
 
 
-class _Picture:
+class CellPicture:
     """One PNG output of a cell, replaced in place by `update`; a new one if another cell runs by then."""
 
     def __init__(self):
         self.handle = self.cell = None
 
-    def is_in_this_cell(self):
+    def is_possible(self):
+        """Is there a notebook to draw in?"""
+        return _notebook() is not None
+
+    def is_current(self):
+        """Is the picture where the reader looks, in the output of the cell that runs?"""
         shell = _notebook()
         return shell is None or self.cell == shell.execution_count
 
     def update(self, fig, alt, at_end_of_cell=None):
+        """Show the figure; `at_end_of_cell` is called when the cell ends, for what was left undrawn till then."""
         from IPython.display import display
         shell = _notebook()
         width, height = (round(inches * PIXELS_PER_INCH) for inches in fig.get_size_inches())
         data = {"image/png": base64.b64encode(to_png(fig)).decode(), "text/plain": alt}
         metadata = {"image/png": {"width": width, "height": height, "alt": alt}}
-        if self.is_in_this_cell():
+        if self.is_current():
             self.handle.update(data, metadata=metadata, raw=True)
             return
         self.cell = shell.execution_count

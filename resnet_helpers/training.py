@@ -252,7 +252,7 @@ class History:
 
 
 def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *, optimizer=None,
-        scheduler=None, loss=None, reports_per_epoch=5, history=None):
+        scheduler=None, loss=None, reports_per_epoch=5, history=None, timer=None):
     """Train `net` by minibatch SGD, yielding `Progress` records; a generator whose return value is a `History`.
 
         for p in fit(net, train_iter, test_iter, num_epochs=10, lr=0.05):
@@ -274,6 +274,8 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
         loss: function of (logits, y) that gives the mean over the batch; None means cross-entropy.
         reports_per_epoch: how many records an epoch gives, evenly spaced; with fewer batches, one a batch.
         history: a `History` to fill in, for those who want to look at it while, or after, they iterate.
+        timer: the `Timer` to measure with. Who stops it while `train_iter` waits for something, and starts it
+            again, leaves that time out of `Progress.seconds`.
 
     Raises:
         ValueError: `num_epochs` or `reports_per_epoch` below 1; a `train_iter` that is empty or can only be
@@ -294,19 +296,19 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
     history = History() if history is None else history
     history.start(net, optimizer, scheduler, num_epochs, device)
     return _fit(net, train_iter, test_iter, num_epochs, device, optimizer, scheduler, loss, reports_per_epoch,
-                history)
+                history, timer or Timer())
 
 
-def _fit(net, train_iter, test_iter, num_epochs, device, optimizer, scheduler, loss, reports_per_epoch, history):
+def _fit(net, train_iter, test_iter, num_epochs, device, optimizer, scheduler, loss, reports_per_epoch, history,
+         timer):
     """The loop of `fit`, its arguments checked."""
     step = examples = 0
     due = report_batches(train_iter, reports_per_epoch)
-    timer = Timer()  # one lap for each stretch of training between two records
     try:
         for epoch in range(num_epochs):
             net.train()
             sums = BatchSums()
-            timer.start()
+            timer.start()  # one lap for each stretch of training between two records
             for i, (X, y) in enumerate(train_iter, start=1):
                 X, y = move_to(X, device), y.to(device)
                 optimizer.zero_grad()
