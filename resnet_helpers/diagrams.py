@@ -8,7 +8,19 @@ import numpy as np
 import torch
 
 from resnet_helpers.function_classes import REGION_TARGET, distance_to_region, region_outlines
-from resnet_helpers.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, PALE_BLUE, PALE_GREY, WHITE, drawing, subplots
+from resnet_helpers.plotting import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PALE_BLUE,
+    PALE_GREY,
+    PALETTE,
+    WHITE,
+    drawing,
+    subplots,
+)
 
 
 def draw_function_classes():
@@ -380,18 +392,25 @@ def _scale_bars(ax, inch_per_channel, inch_per_pixel, pixels, shortcuts):
     ax.text(9.9, 0.2, f"height: feature map; width: channels{note}", fontsize=10, color=GREY, va="center", ha="right")
 
 
-def trace_layers(net, X):
-    """Run `net`, a Sequential, on X layer by layer.
+def draw_runs(histories):
+    """Draw the training loss and the test accuracy of several runs over each other.
+
+    Args:
+        histories: {name: `History`}. Runs differ in colour, line and marker.
 
     Returns:
-        List of (layer, output shape without the batch dimension), one per layer of `net`.
+        Figure, 10 x 3.4 inches.
     """
-    shapes = []
-    was_training = net.training
-    net.eval()
-    with torch.no_grad():
-        for layer in net:
-            X = layer(X)
-            shapes.append((layer, tuple(X.shape[1:])))
-    net.train(was_training)
-    return shapes
+    fig, axes = subplots(1, 2, figsize=(10, 3.4))
+    for i, (name, history) in enumerate(histories.items()):
+        style = {"color": PALETTE[i % 6], "linestyle": ("-", "--", "-.", ":")[i % 4], "marker": "osD^v"[i % 5],
+                 "markersize": 4}
+        label = name.replace("$", r"\$")  # a dollar sign would start a formula
+        axes[0].plot([r.epoch for r in history.records], [r.train_loss for r in history.records], **style)
+        tested = [r for r in history.records if r.test_acc is not None]
+        axes[1].plot([r.epoch for r in tested], [r.test_acc for r in tested], label=f" {label}", **style)
+    axes[0].set(xlabel="epoch", ylabel="train loss")
+    axes[1].set(xlabel="epoch", ylabel="test acc")
+    if histories:
+        axes[1].legend(fontsize=10.5)
+    return fig

@@ -28,7 +28,7 @@ def block_feature_maps(label, input_channels, num_channels, use_1x1conv=False, s
 
     Returns:
         Dict of tensors (height, width): "x", "conv1", "bn1", "relu", "conv2", "bn2", "shortcut", and, if branch and
-        shortcut have the same shape, "sum" and "y". The channel is the one in which the result varies most.
+        shortcut have the same shape, "sum" and "y". The channel is the one in which the branch varies most.
 
     Raises:
         ValueError: as `costs.block_costs`.
@@ -45,7 +45,7 @@ def block_feature_maps(label, input_channels, num_channels, use_1x1conv=False, s
     if maps["bn2"].shape == maps["shortcut"].shape:
         maps["sum"] = maps["bn2"] + maps["shortcut"]
         maps["y"] = F.relu(maps["sum"])
-    channel = _most_varied_channel(maps.get("y", maps["bn2"]))
+    channel = _most_varied_channel(maps["conv2"])  # the branch decides: another shortcut must not move the view
     channels_of = {name: channel if Z.shape[1] == num_channels else _most_varied_channel(Z)
                    for name, Z in maps.items()}
     return {name: Z[0, channels_of[name]] for name, Z in maps.items()}

@@ -6,10 +6,12 @@ first figure is made.
 """
 
 import base64
+import contextlib
 import html
 import io
 import re
 import sys
+import threading
 import time
 
 import numpy as np
@@ -26,7 +28,7 @@ DARK = {"#0072B2": "#56B4E9", "#D55E00": "#FF9A4D", "#009E73": "#2FD4A7", "#0000
 
 
 def style():
-    """The matplotlib settings of all figures, as a dict for `matplotlib.rc_context`."""
+    """The matplotlib settings of all figures, as a dict."""
     from cycler import cycler
     return {
         "axes.prop_cycle": cycler(color=PALETTE), "axes.grid": True, "axes.axisbelow": True,
@@ -34,6 +36,25 @@ def style():
         "lines.linewidth": 2, "font.size": 12, "axes.titlesize": 12, "legend.frameon": False,
         "figure.facecolor": "white", "image.cmap": "gray", "figure.dpi": PIXELS_PER_INCH,
     }
+
+
+_SETTINGS_LOCK = threading.RLock()
+
+
+@contextlib.contextmanager
+def _settings(values):
+    """matplotlib's settings changed for a moment, also while another thread draws.
+
+    `rc_context` would put all settings back when it ends, and so undo what another thread has changed meanwhile.
+    """
+    import matplotlib
+    with _SETTINGS_LOCK:
+        before = {name: matplotlib.rcParams[name] for name in values}
+        matplotlib.rcParams.update(values)
+        try:
+            yield
+        finally:
+            matplotlib.rcParams.update(before)
 
 
 def use_style():
@@ -48,9 +69,8 @@ def subplots(nrows=1, ncols=1, figsize=(5, 3.5), **kwargs):
     Returns:
         (fig, axes): a Figure and one Axes or an array of them.
     """
-    import matplotlib
     from matplotlib.figure import Figure
-    with matplotlib.rc_context(style()):
+    with _settings(style()):
         fig = Figure(figsize=figsize, dpi=PIXELS_PER_INCH, layout="constrained")
         return fig, fig.subplots(nrows, ncols, **kwargs)
 
@@ -82,9 +102,8 @@ def drawing(width, height):
     Returns:
         (fig, axes): a Figure unknown to pyplot, and Axes that fill it and have no frame.
     """
-    import matplotlib
     from matplotlib.figure import Figure
-    with matplotlib.rc_context(style()):
+    with _settings(style()):
         fig = Figure(figsize=(width, height), dpi=PIXELS_PER_INCH)
         ax = fig.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, width), ylim=(0, height))
@@ -98,11 +117,10 @@ def to_svg(fig, alt):
     It takes a fraction of the time of a PNG, stays sharp at any zoom, and follows JupyterLab's theme: the colours of
     `DARK` change with it, and the paper is the page's. `alt` is what screen readers say.
     """
-    import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     file, dpi = io.StringIO(), fig.dpi
     fig.patch.set_visible(False)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "resnet_helpers"}):
+    with _settings({"svg.fonttype": "none", "svg.hashsalt": "resnet_helpers"}):
         FigureCanvasSVG(fig).print_svg(file, metadata={"Date": None})  # savefig would draw everything twice
     fig.patch.set_visible(True)
     fig.set_dpi(dpi)
@@ -290,7 +308,6 @@ def plot(X, Y=None, xlabel=None, ylabel=None, legend=None, xlim=None, ylim=None,
     Raises:
         ValueError: several X, and their number is not that of Y.
     """
-    import matplotlib
     import matplotlib.pyplot as plt
     X, Y = _curves(X), None if Y is None else _curves(Y)
     if Y is None:
@@ -299,7 +316,7 @@ def plot(X, Y=None, xlabel=None, ylabel=None, legend=None, xlim=None, ylim=None,
         X = X * len(Y)
     if len(X) != len(Y):
         raise ValueError(f"there are {len(X)} lists of x values for {len(Y)} curves: give one, or one for each")
-    with matplotlib.rc_context(style()):
+    with _settings(style()):
         if axes is None:
             axes = plt.figure(figsize=figsize).gca() if not plt.get_fignums() else plt.gca()
         axes.cla()
@@ -330,9 +347,8 @@ def show_images(imgs, num_rows, num_cols, titles=None, scale=1.5):
     Returns:
         Array of num_rows * num_cols Axes.
     """
-    import matplotlib
     import matplotlib.pyplot as plt
-    with matplotlib.rc_context({**style(), "axes.grid": False}):
+    with _settings({**style(), "axes.grid": False}):
         _, axes = plt.subplots(num_rows, num_cols, figsize=(num_cols * scale, num_rows * scale),
                                squeeze=False, layout="constrained")
         for ax in axes.flat:

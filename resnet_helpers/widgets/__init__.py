@@ -3,5 +3,6 @@
 from resnet_helpers.widgets.block import BlockExplorer
 from resnet_helpers.widgets.function_classes import FunctionClassExplorer
 from resnet_helpers.widgets.model import ModelExplorer
+from resnet_helpers.widgets.training import TrainingPanel
 
-__all__ = ["BlockExplorer", "FunctionClassExplorer", "ModelExplorer"]
+__all__ = ["BlockExplorer", "FunctionClassExplorer", "ModelExplorer", "TrainingPanel"]

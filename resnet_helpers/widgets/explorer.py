@@ -108,13 +108,44 @@ def number(description, low, high, step=1, kind=int):
 
     The field gives the control its name for screen readers, which ipywidgets' sliders lack, and takes typed values.
     """
-    slider_kind, field_kind = ((widgets.IntSlider, widgets.BoundedIntText) if kind is int
-                               else (widgets.FloatSlider, widgets.BoundedFloatText))
-    field = field_kind(min=low, max=high, step=step, description=description, tooltip=description,
-                       style={"description_width": "initial"}, layout={"width": "max-content"})
-    slider = slider_kind(min=low, max=high, step=step, readout=False, tooltip=description, layout={"width": "150px"})
-    traitlets.link((field, "value"), (slider, "value"))
-    return Control(slider, widgets.HBox([field, slider]))
+    entry = field(description, low, high, step, kind).input
+    slider = (widgets.IntSlider if kind is int else widgets.FloatSlider)(
+        min=low, max=high, step=step, readout=False, tooltip=description, layout={"width": "150px"})
+    traitlets.link((entry, "value"), (slider, "value"))
+    return Control(slider, widgets.HBox([entry, slider]))
+
+
+def field(description, low, high, step=1, kind=int):
+    """A field to type a number in."""
+    return Control((widgets.BoundedIntText if kind is int else widgets.BoundedFloatText)(
+        min=low, max=high, step=step, description=description, tooltip=description,
+        style={"description_width": "initial"}, layout={"width": "max-content"}))
+
+
+def table(head, rows, caption=""):
+    """An HTML table: the first column names the rows, the other columns are numbers or short words.
+
+    Args:
+        head: column titles.
+        rows: sequences of values, one per column; whole numbers get their thousands marked.
+    """
+    def cell(kind, value, scope=""):
+        text = f"{value:,}" if type(value) is int else str(value)
+        return f"<{kind}{scope}>{html.escape(text)}</{kind}>"
+
+    titles = "".join(cell("th", title, ' scope="col"') for title in head)
+    body = "".join("<tr>" + cell("th", first, ' scope="row"') + "".join(cell("td", value) for value in rest) + "</tr>"
+                   for first, *rest in rows)
+    return (f'{_TABLE_STYLE}<div style="overflow-x: auto"><table class="rh-table"><caption>{html.escape(caption)}'
+            f"</caption><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>")
+
+
+_TABLE_STYLE = (
+    "<style>.rh-table { border-collapse: collapse; line-height: 1.5; font-size: 14px; margin: 4px 0 } "
+    ".rh-table caption { caption-side: bottom; text-align: left; line-height: 1.4; padding-top: 4px } "
+    ".rh-table th, .rh-table td { padding: 2px 12px; text-align: right; font-variant-numeric: tabular-nums; "
+    "border-bottom: 1px solid var(--jp-border-color2, #e0e0e0) } "
+    ".rh-table th:first-child { text-align: left }</style>")
 
 
 def status(text):

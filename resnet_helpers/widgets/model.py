@@ -5,7 +5,7 @@ import traitlets
 
 from resnet_helpers.costs import MODELS, model_costs
 from resnet_helpers.diagrams import draw_resnet
-from resnet_helpers.widgets.explorer import Explorer, choice, number, switch
+from resnet_helpers.widgets.explorer import Explorer, choice, number, switch, table
 
 
 class ModelExplorer(Explorer):
@@ -64,22 +64,9 @@ def stage_table(stages, batch_size):
     rows = [(stage.name, len(stage.blocks) or "", " × ".join(map(str, stage.shape)), stage.parameters,
              stage.multiply_adds, stage.activation_bytes) for stage in stages]
     rows.append(("together", sum(len(stage.blocks) for stage in stages), "", *totals(stages)))
-    cells = "".join(f'<tr><th scope="row">{name}</th><td>{blocks}</td><td>{shape}</td><td>{parameters:,}</td>'
-                    f"<td>{multiply_adds:,}</td><td>{gibibytes(activations * batch_size)}</td></tr>"
-                    for name, blocks, shape, parameters, multiply_adds, activations in rows)
-    return (_TABLE_STYLE + '<table class="rh-table"><caption>For one image, except the last column: what training '
-            "keeps in float32 for the backward pass. Multiply-adds: convolutions and linear layer.</caption>"
-            f"<thead><tr>{''.join(f'<th scope=col>{title}</th>' for title in head)}</tr></thead>"
-            f"<tbody>{cells}</tbody></table>")
-
-
-_TABLE_STYLE = (
-    "<style>.rh-table { border-collapse: collapse; line-height: 1.5; font-size: 14px; margin: 4px 0 } "
-    ".rh-table caption { caption-side: bottom; text-align: left; line-height: 1.4; padding-top: 4px } "
-    ".rh-table th, .rh-table td { padding: 2px 12px; text-align: right; font-variant-numeric: tabular-nums; "
-    "border-bottom: 1px solid var(--jp-border-color2, #e0e0e0) } "
-    ".rh-table th:first-child { text-align: left } "
-    ".rh-table tbody tr:last-child { font-weight: bold }</style>")
+    return table(head, [(*row[:-1], gibibytes(row[-1] * batch_size)) for row in rows],
+                 "For one image, except the last column: what training keeps in float32 for the backward pass. "
+                 "Multiply-adds: convolutions and linear layer.")
 
 
 def gibibytes(n):

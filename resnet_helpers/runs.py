@@ -1,0 +1,283 @@
+"""A training run from settings alone, and the same in a background thread that can be paused and stopped."""
+
+import atexit
+import contextlib
+import threading
+import time
+from dataclasses import asdict, dataclass
+
+import torch
+
+from resnet_helpers.costs import MODELS
+from resnet_helpers.data import load_data_fashion_mnist
+from resnet_helpers.models import check_sizes
+from resnet_helpers.training import History, Timer, fit, init_weights, try_gpu
+
+OPTIMIZERS = {
+    "SGD": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr),
+    "SGD, momentum 0.9": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
+    "Adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),
+}
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """All that decides how a run goes. The defaults are the quick run of notebook 4.
+
+    Attributes:
+        data: "subset", the 6,000 + 1,000 images that come with the package, or "full", all 70,000.
+        image_size: height and width in pixels that the images are resized to.
+        depth: 18, 34, 50, 101 or 152.
+        shortcuts: residual connections, or the plain network of the same layers.
+        optimizer: a name in `OPTIMIZERS`.
+        lr: learning rate, above 0.
+        decay: let the learning rate fall to zero in a straight line; else it stays as it is.
+        batch_size, num_epochs: at least 1.
+        seed: of the weights and of the order of the images.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    data: str = "subset"
+    image_size: int = 28
+    depth: int = 18
+    shortcuts: bool = True
+    optimizer: str = "SGD"
+    lr: float = 0.05
+    decay: bool = True
+    batch_size: int = 64
+    num_epochs: int = 6
+    seed: int = 0
+
+    def __post_init__(self):
+        check_sizes(image_size=self.image_size, batch_size=self.batch_size, num_epochs=self.num_epochs)
+        for name, allowed in (("data", ("subset", "full")), ("depth", tuple(MODELS)), ("optimizer", tuple(OPTIMIZERS))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
+        if not 0 < self.lr < float("inf"):
+            raise ValueError(f"lr must be above 0 and finite, got {self.lr!r}")
+
+    @property
+    def model(self):
+        """The name of the network."""
+        return f"ResNet-{self.depth}" if self.shortcuts else f"plain-{self.depth}"
+
+
+@dataclass
+class PreparedRun:
+    """What a run trains, and on what.
+
+    Attributes:
+        net, optimizer, scheduler: ready for `fit`; the scheduler is None if the learning rate stays.
+        train_iter, test_iter: batches.
+    """
+
+    net: torch.nn.Module
+    train_iter: object
+    test_iter: object
+    optimizer: torch.optim.Optimizer
+    scheduler: object
+
+
+def prepare_run(settings, device=None):
+    """Load the data and make the network for `RunSettings`.
+
+    The global random state is left as it was.
+
+    Args:
+        device: where to train; None means `try_gpu()`.
+
+    Raises:
+        DatasetUnavailableError: the full data set is not here and could not be downloaded.
+    """
+    device = try_gpu() if device is None else torch.device(device)
+    generator = torch.Generator().manual_seed(settings.seed)
+    train_iter, test_iter = load_data_fashion_mnist(settings.batch_size, settings.image_size, device=device,
+                                                    subset=settings.data == "subset", generator=generator)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        net = MODELS[settings.depth](shortcuts=settings.shortcuts).apply(init_weights).to(device)
+    optimizer = OPTIMIZERS[settings.optimizer](net.parameters(), settings.lr)
+    steps = settings.num_epochs * len(train_iter)
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps) if settings.decay else None
+    return PreparedRun(net, train_iter, test_iter, optimizer, scheduler)
+
+
+class BackgroundRun:
+    """A run in a thread of its own. It can be paused between two steps, and stopped even within one.
+
+    `on_progress` and `on_change` are called in that thread.
+
+    Args:
+        settings: `RunSettings`.
+        device: where to train; None means `try_gpu()`.
+        on_progress: function of the run and a `Progress`, called for each that `fit` yields.
+        on_change: function of the run, called a few times a second and at every change of `state`.
+
+    Attributes:
+        state: "preparing", "training", "paused", "stopping", and in the end "finished", "stopped" or "failed".
+        history: the `History` so far.
+        net: the network; None while preparing.
+        error: what went wrong, in words, if it failed; else None.
+        fraction: how much of the run is done, 0 to 1.
+    """
+
+    def __init__(self, settings, device=None, on_progress=None, on_change=None):
+        self.settings, self.device = settings, device
+        self.on_progress, self.on_change = on_progress or (lambda *_: None), on_change or (lambda *_: None)
+        self.history, self.net, self.error = History(), None, None
+        self.state, self.fraction = "preparing", 0.0
+        self._timer, self._spent, self._last_batch, self._next_notice = Timer(), 0.0, None, 0.0
+        self._lock = threading.Lock()
+        self._may_go_on, self._must_stop = threading.Event(), threading.Event()
+        self._may_go_on.set()
+        self._thread = threading.Thread(target=self._work, name="training", daemon=True)
+
+    def start(self):
+        """Begin; once per object."""
+        atexit.register(self.stop, wait=5.0)  # a thread that computes while Python ends can crash it
+        self._thread.start()
+        return self
+
+    def pause(self):
+        """Wait before the next step until `resume`. The time is not counted as training."""
+        self._may_go_on.clear()
+        if not self._set_state("paused", only_from=("training",)):
+            self._may_go_on.set()
+
+    def resume(self):
+        """Go on after `pause`."""
+        if self._set_state("training", only_from=("paused",)):
+            self._may_go_on.set()
+
+    def stop(self, wait=0.0):
+        """End the run; the weights stay as the last whole step left them.
+
+        Args:
+            wait: seconds to wait for the end.
+        """
+        self._must_stop.set()
+        self._may_go_on.set()
+        self._set_state("stopping", only_from=ACTIVE)
+        self.join(wait)
+
+    def join(self, timeout=None):
+        """Wait for the end, at most `timeout` seconds; tell whether it has come."""
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def is_active(self):
+        """Has it neither finished nor stopped nor failed?"""
+        return self.state in ACTIVE
+
+    @property
+    def seconds_left(self):
+        """An estimate from the speed so far, pauses left out; None at first."""
+        return self._spent * (1 - self.fraction) / self.fraction if self._spent > 1 else None
+
+    def _work(self):
+        try:
+            self._train()
+            outcome = "finished"
+        except _StopRequest:
+            outcome = "stopped"
+        except Exception as error:  # whatever it is, the reader must see it: nobody looks at a thread's traceback
+            outcome, self.error = "failed", in_plain_words(error)
+        atexit.unregister(self.stop)
+        self._set_state(outcome)
+
+    def _train(self):
+        run = prepare_run(self.settings, self.device)
+        self._check_stop()
+        self.net = run.net
+        total = self.settings.num_epochs * len(run.train_iter)
+        progress = fit(run.net, _Watched(run.train_iter, self, self._timer, 1 / total),
+                       _Watched(run.test_iter, self), self.settings.num_epochs, optimizer=run.optimizer,
+                       scheduler=run.scheduler, history=self.history, timer=self._timer)
+        self.history.config |= {**asdict(self.settings), "model": self.settings.model}
+        self._set_state("training", only_from=("preparing",))
+        with interruptible(run.net, self._check_stop):
+            for p in progress:
+                self.on_progress(self, p)
+
+    def _before_batch(self, timer, share):
+        """Called by the data between two steps: wait while paused, leave if stopped, note the progress."""
+        now = time.monotonic()
+        self._spent += now - (self._last_batch or now)
+        if not self._may_go_on.is_set():
+            if timer:
+                timer.stop()
+            self._may_go_on.wait()
+            if timer:
+                timer.start()
+        self._check_stop()
+        self.fraction = min(1.0, self.fraction + share)
+        self._last_batch = time.monotonic()
+        if self._last_batch >= self._next_notice:
+            self._next_notice = self._last_batch + 0.25
+            self.on_change(self)
+
+    def _check_stop(self):
+        if self._must_stop.is_set():
+            raise _StopRequest
+
+    def _set_state(self, state, only_from=None):
+        """Change the state, if it is one of `only_from`, and tell; was it changed?"""
+        with self._lock:
+            if only_from and self.state not in only_from:
+                return False
+            self.state = state
+        self.on_change(self)
+        return True
+
+
+ACTIVE = ("preparing", "training", "paused", "stopping")
+
+
+class _StopRequest(Exception):
+    """Leaves the training loop."""
+
+
+class _Watched:
+    """Batches that let a run pause, stop and count between any two of them.
+
+    `share` is what one of them is of the whole run; `timer` runs meanwhile, if there is one.
+    """
+
+    def __init__(self, batches, run, timer=None, share=0.0):
+        self.batches, self.run, self.timer, self.share = batches, run, timer, share
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        for batch in self.batches:
+            self.run._before_batch(self.timer, self.share)
+            yield batch
+
+
+@contextlib.contextmanager
+def interruptible(net, check):
+    """Call `check` before each layer forward and after each gradient backward; what it raises ends the step.
+
+    A step of a large batch takes seconds on a CPU. This way a stop need not wait for its end, and no weight has
+    changed: the optimiser comes after the last gradient.
+    """
+    layers = [module for module in net.modules() if not list(module.children())]
+    handles = [layer.register_forward_pre_hook(lambda *_: check()) for layer in layers]
+    handles += [p.register_post_accumulate_grad_hook(lambda _: check()) for p in net.parameters()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def in_plain_words(error):
+    """What an error of a training run means for whoever started it."""
+    message = str(error) or type(error).__name__
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in message:
+        return "The memory is full. Take a smaller batch size, a smaller image size or a smaller model."
+    return message[:1].upper() + message[1:]

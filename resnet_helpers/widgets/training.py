@@ -1,0 +1,361 @@
+"""Training with buttons: settings, live curves, and a list of runs to compare."""
+
+import base64
+from pathlib import Path
+
+import ipywidgets as widgets
+import traitlets
+
+from resnet_helpers.costs import MODELS
+from resnet_helpers.diagrams import draw_runs
+from resnet_helpers.plotting import Animator, to_png, to_svg
+from resnet_helpers.runs import OPTIMIZERS, BackgroundRun, RunSettings
+from resnet_helpers.training import History
+from resnet_helpers.widgets.explorer import ROW, choice, close_all, dropdown, field, number, status, switch, table
+
+LEGEND = ("train loss", "train acc", "test acc")
+WIDE = {"description_width": "initial"}
+
+
+class TrainingPanel(widgets.VBox):
+    """Choose settings, train in the background, watch, pause, stop, and compare what was trained.
+
+    The notebook stays usable meanwhile. One run goes at a time. Running the cell again, or `close()`, ends it; runs
+    that are done stay in the list of the new panel.
+
+    Args, and attributes to read or set:
+        data, image_size, depth, shortcuts, optimizer, lr, decay, batch_size, num_epochs: see `runs.RunSettings`.
+        folder: where histories are saved and looked for; the notebook's own by default.
+
+    Attributes:
+        state: of the current run, as `runs.BackgroundRun`; "ready" before the first.
+        text: the same in a sentence.
+        net: the network of the last run.
+        runs: the runs that are done, as `FinishedRun`.
+    """
+
+    data = traitlets.Enum(("subset", "full"), "subset")
+    image_size = traitlets.Int(28, min=28, max=224)
+    depth = traitlets.Enum(tuple(MODELS), 18)
+    shortcuts = traitlets.Bool(True)
+    optimizer = traitlets.Enum(tuple(OPTIMIZERS), "SGD")
+    lr = traitlets.Float(0.05, min=1e-5, max=10)
+    decay = traitlets.Bool(True)
+    batch_size = traitlets.Int(64, min=1, max=1024)
+    num_epochs = traitlets.Int(6, min=1, max=100)
+    state = traitlets.Unicode("ready", read_only=True)
+    text = traitlets.Unicode("Ready.", read_only=True)
+    _of_cell = {}  # the newest panel of each cell, so that running the cell again ends the old one's run
+
+    def __init__(self, *, folder=".", **settings):
+        self._controls = _make_controls()
+        if unknown := settings.keys() - self._controls.keys():
+            raise TypeError(f"TrainingPanel has no {', '.join(sorted(unknown))}; it takes folder, "
+                            f"{', '.join(self._controls)}")
+        self.folder, self.runs, self._run, self._seed = Path(folder), [], None, 0
+        self._make_widgets()
+        super().__init__([widgets.HBox([control.box for control in self._controls.values()], layout=ROW),
+                          widgets.HBox([self._train, self._pause, self._stop, self._bar], layout=ROW),
+                          self._status, self._curves, self._list, self._files, self._file_status, self._comparison])
+        for name, value in settings.items():
+            setattr(self, name, value)
+        for name, control in self._controls.items():
+            traitlets.link((self, name), (control.input, "value"))
+        self._replace_panel_of_this_cell()
+        self._animator = self._new_animator()
+        self._show_state()
+        self._show_runs()
+
+    @property
+    def net(self):
+        """The network of the last run; None before the first."""
+        return self._run.net if self._run else None
+
+    def train(self, _=None):
+        """Start a run with the present settings, unless one is going."""
+        if self._run and self._run.is_active():
+            return
+        settings = RunSettings(**{name: getattr(self, name) for name in self._controls}, seed=self._seed)
+        self._animator = self._new_animator()
+        self._run = BackgroundRun(settings, on_progress=self._draw, on_change=self._changed)
+        self._changed(self._run)
+        self._run.start()
+
+    def pause(self, _=None):
+        """Pause the run, or go on with it."""
+        if self._run:
+            (self._run.resume if self._run.state == "paused" else self._run.pause)()
+
+    def stop(self, _=None):
+        """End the run; what was measured stays."""
+        if self._run:
+            self._run.stop()
+
+    def close(self):
+        """End the run and remove the panel from the page."""
+        self.stop()
+        if self._of_cell.get(self._cell) is self:
+            del self._of_cell[self._cell]
+        self.unobserve_all()
+        close_all(self)
+
+    def load(self, path):
+        """Add a saved history to the list.
+
+        Raises:
+            ValueError, OSError: as `History.load`.
+        """
+        history = History.load(path)
+        name = history.config.get("name")
+        self._add(FinishedRun(self._free_name(name if isinstance(name, str) and name else Path(path).stem), history))
+
+    def save(self, run, path=None):
+        """Write a run of the list to `path`; by default to NAME.json in the folder, under a name that is free.
+
+        Returns:
+            The path.
+        """
+        if path is None:
+            stem = "".join(c if c.isalnum() or c in "-_. " else "_" for c in run.name).strip(". ") or "run"
+            paths = (self.folder / f"{stem}{ending}.json" for ending in ("", *(f"-{n}" for n in range(2, 1000))))
+            path = next(path for path in paths if not path.exists())
+        run.history.config["name"] = run.name
+        run.history.save(path)
+        return path
+
+    # --- the current run ---
+
+    def _draw(self, _, p):
+        self._animator.add(p.epoch, (p.train_loss, p.train_acc, p.test_acc))
+
+    def _changed(self, run):
+        """The run's state or progress has changed; called in its thread too."""
+        if run is not self._run:
+            return
+        self.set_trait("state", run.state)
+        self._show_state()
+        if not run.is_active():
+            self._animator.draw()
+            if run.history.records:
+                self._add(FinishedRun(self._free_name(f"run {len(self.runs) + 1}"), run.history))
+                self._seed += 1
+
+    def _show_state(self):
+        run = self._run
+        active = bool(run) and run.is_active()
+        self._train.disabled = active
+        self._pause.disabled = not active or run.state not in ("training", "paused")
+        self._pause.description, self._pause.icon = ("Resume", "play") if active and run.state == "paused" else (
+            "Pause", "pause")
+        self._stop.disabled = not active or run.state == "stopping"
+        self.set_trait("text", describe_run(run) if run else "Ready. Train starts a run with these settings.")
+        self._status.value = status(self.text)
+        self._bar.value = run.fraction if run else 0.0
+
+    def _new_animator(self):
+        picture = _PagePicture(self._curves)
+        animator = Animator(xlabel="epoch", xlim=[0, self.num_epochs], legend=LEGEND, figsize=(7, 3.3), picture=picture)
+        animator.add(None, (None,) * len(LEGEND))
+        animator.draw()
+        return animator
+
+    # --- the list of runs ---
+
+    def _add(self, run):
+        self.runs.append(run)
+        self._show_runs()
+
+    def _free_name(self, name):
+        taken = {run.name for run in self.runs}
+        return next(candidate for candidate in (name, *(f"{name} ({n})" for n in range(2, 1000)))
+                    if candidate not in taken)
+
+    def _show_runs(self):
+        for widget in self._list.children:
+            close_all(widget)
+        self._list.children = [self._row(run) for run in self.runs]
+        self._file.options = tuple(path.name for path in sorted(self.folder.glob("*.json")))
+        self._compare()
+
+    def _row(self, run):
+        """The controls of one run: overlay it, rename it, save it, take it off the list."""
+        fitting = {"width": "max-content"}
+        shown = widgets.Checkbox(run.shown, description=f"show {run.name}", indent=False, layout=fitting)
+        name = widgets.Text(run.name, description="name", continuous_update=False, style=WIDE,
+                            layout={"width": "220px"})
+        save = widgets.Button(description=f"Save {run.name}", icon="save", layout=fitting,
+                              tooltip="write this run's history to a JSON file")
+        remove = widgets.Button(description=f"Remove {run.name}", icon="times", layout=fitting,
+                                tooltip="take this run off the list")
+
+        def show(change):
+            run.shown = change.new
+            self._compare()
+
+        def rename(change):
+            run.name = self._free_name(change.new.strip() or run.name) if change.new != run.name else run.name
+            self._show_runs()
+
+        def take_off(_):
+            self.runs.remove(run)
+            self._show_runs()
+
+        shown.observe(show, "value")
+        name.observe(rename, "value")
+        save.on_click(lambda _: self._try(lambda: f"Saved as {self.save(run).name}."))
+        remove.on_click(take_off)
+        return widgets.HBox([shown, name, save, remove], layout=ROW)
+
+    def _compare(self):
+        shown = [run for run in self.runs if run.shown]
+        self._comparison.value = run_table(self.runs)
+        if shown:
+            alt = f"Training loss and test accuracy against epoch of {', '.join(run.name for run in shown)}"
+            self._comparison.value += to_svg(draw_runs({run.name: run.history for run in shown}), alt)
+
+    def _load_named(self, _):
+        def load():
+            if not self._file.value.strip():
+                return "Name a file to load, for example one that was saved here."
+            self.load(self.folder / self._file.value.strip())
+            return f"Loaded {self._file.value.strip()}."
+        self._try(load)
+
+    def _try(self, action):
+        """Do something with files and say how it went."""
+        try:
+            text = action()
+        except (OSError, ValueError) as error:
+            text = f"That did not work: {getattr(error, 'strerror', None) or error}."
+        self._file_status.value = status(text)
+        self._file.options = tuple(path.name for path in sorted(self.folder.glob("*.json")))
+
+    # --- the page ---
+
+    def _make_widgets(self):
+        def button(description, icon, tooltip, action, **kwargs):
+            widget = widgets.Button(description=description, icon=icon, tooltip=tooltip, layout={"width": "110px"},
+                                    **kwargs)
+            widget.on_click(action)
+            return widget
+
+        self._train = button("Train", "play", "start a run with these settings", self.train, button_style="primary")
+        self._pause = button("Pause", "pause", "wait after the current step, or go on", self.pause)
+        self._stop = button("Stop", "stop", "end the run and keep what was measured", self.stop)
+        self._bar = widgets.FloatProgress(max=1.0, layout={"width": "300px"}, tooltip="progress of the run")
+        self._status, self._curves, self._comparison = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self._file_status, self._list = widgets.HTML(), widgets.VBox()
+        self._file = widgets.Combobox(description="saved run", placeholder="run 1.json", style=WIDE,
+                                      layout={"width": "320px"})
+        self._files = widgets.HBox([self._file, button("Load", "folder-open", "add a saved run to the list",
+                                                       self._load_named)], layout=ROW)
+
+    def _replace_panel_of_this_cell(self):
+        """End the run of the panel that this cell made before, and take over its list."""
+        self._cell = _cell_id()
+        old = self._of_cell.get(self._cell)
+        if old is not None:
+            if old._run:
+                old._run.stop(wait=1.0)  # long enough for what it measured to get into the list
+            self.runs, self._seed, old._run = old.runs, old._seed, None
+            old.close()
+        self._of_cell[self._cell] = self
+
+    def _repr_mimebundle_(self, **kwargs):
+        """The live widget, and its present curves for pages without a kernel."""
+        data = {**super()._repr_mimebundle_(**kwargs), "text/plain": f"TrainingPanel: {self.text}",
+                "image/png": base64.b64encode(to_png(self._animator.fig)).decode()}
+        alt = f"Training panel with curves of {', '.join(LEGEND)}: {self.text}"
+        return data, {"image/png": {"width": 700, "alt": alt}}
+
+
+class FinishedRun:
+    """A run of the list: its `name`, its `history`, and whether it is `shown` in the comparison."""
+
+    def __init__(self, name, history):
+        self.name, self.history, self.shown = name, history, True
+
+
+def _make_controls():
+    return {"data": choice("data", (("subset: 7,000 images", "subset"), ("full: 70,000 images", "full"))),
+            "depth": dropdown("model", [(f"ResNet-{depth}", depth) for depth in MODELS]),
+            "shortcuts": switch("residual connections"),
+            "image_size": number("image size", 28, 224),
+            "optimizer": dropdown("optimizer", tuple(OPTIMIZERS)),
+            "lr": field("learning rate", 1e-5, 10, 0.01, float),
+            "decay": switch("learning rate falls to zero"),
+            "batch_size": number("batch size", 1, 1024),
+            "num_epochs": number("epochs", 1, 100)}
+
+
+def describe_run(run):
+    """Where a `BackgroundRun` stands, in a sentence."""
+    if run.state == "preparing":
+        return f"Preparing {run.settings.model}: loading the data."
+    done = f"{run.fraction * run.settings.num_epochs:.1f} of {run.settings.num_epochs} epochs"
+    if run.state == "failed":
+        return f"Training stopped after {done}. {run.error}"
+    history = run.history
+    numbers = ""
+    if history.records:
+        numbers = f" Loss {history.train_loss:.3f}, train acc {history.train_acc:.3f}"
+        numbers += f", test acc {history.test_acc:.3f}." if history.test_acc is not None else "."
+    if run.state == "training":
+        left = f", about {duration(run.seconds_left)} left" if run.seconds_left is not None else ""
+        return f"Training {run.settings.model} on {history.hardware['device']}: {done}{left}.{numbers}"
+    verb = {"paused": "Paused after", "stopping": "Stopping after", "stopped": "Stopped after", "finished": "Finished"}
+    return f"{verb[run.state]} {done}.{numbers}"
+
+
+def duration(seconds):
+    """Seconds as text for people: 45 s, 12 min, 1 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def run_table(runs):
+    """Settings and results of `FinishedRun`s as an HTML table; empty without any."""
+    if not runs:
+        return ""
+    head = ("run", "model", "images", "optimizer", "learning rate", "batch", "epochs", "loss", "train acc", "test acc",
+            "images/s")
+    return table(head, [_row_values(run) for run in runs])
+
+
+def _row_values(run):
+    config, history = run.history.config, run.history
+    def rounded(value, digits=3):
+        return "" if value is None else f"{value:.{digits}f}"
+    data = f"{config.get('data', '')} {config.get('image_size', '')} px" if "data" in config else ""
+    rate = f"{config.get('lr', '')}{' to 0' if config.get('decay') else ''}"
+    epochs = f"{history.records[-1].epoch:.3g} of {config.get('num_epochs', '?')}" if history.records else "0"
+    return (run.name, config.get("model", ""), data, config.get("optimizer", ""), rate, config.get("batch_size", ""),
+            epochs, rounded(history.train_loss), rounded(history.train_acc), rounded(history.test_acc),
+            rounded(history.examples_per_second, 0))
+
+
+class _PagePicture:
+    """Where an `Animator` draws in a panel: an HTML widget instead of the output of a cell."""
+
+    def __init__(self, widget):
+        self.widget = widget
+
+    def is_possible(self):
+        return True
+
+    def is_current(self):
+        return True
+
+    def update(self, fig, alt, at_end_of_cell=None):
+        self.widget.value = to_svg(fig, alt)
+
+
+def _cell_id():
+    """Which cell is running, where the front end tells; None elsewhere."""
+    try:
+        from IPython import get_ipython
+        return get_ipython().get_parent()["metadata"].get("cellId")
+    except (ImportError, AttributeError, KeyError, TypeError):
+        return None
