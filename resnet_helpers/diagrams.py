@@ -61,15 +61,15 @@ def draw_class_fit(fit):
     other. The size of a region only says that the classes grow.
 
     Returns:
-        Figure, 10 x 3.7 inches.
+        Figure, 8.6 x 3.4 inches.
     """
-    fig, ax = drawing(10, 3.7)
+    fig, ax = drawing(WIDTH, 3.4)
     top = 1.15 * max(*fit.class_distances[True], *fit.class_distances[False], fit.distance)
     classes = "F₁" if fit.complexity == 1 else f"F₁ to {class_name(fit.complexity)}"
-    _draw_regions(_Panel(ax, (0.08, 0.15, 2.95, 2.95), f"{classes} around f*"), fit)
-    _draw_fit(_Panel(ax, (3.75, 0.6, 2.75, 2.5), f"best fit of {class_name(fit.complexity)} to the data", "x",
+    _draw_regions(_Panel(ax, (0.06, 0.2, 2.65, 2.65), f"{classes} around f*"), fit)
+    _draw_fit(_Panel(ax, (3.2, 0.6, 2.35, 2.2), f"best fit of {class_name(fit.complexity)} to the data", "x",
                      xlim=(0, 1), ylim=(-1, 2), xticks=(0, 0.5, 1), yticks=(-1, 0, 1, 2)), fit)
-    _draw_distances(_Panel(ax, (7.3, 0.6, 2.6, 2.5), "distance to f* so far", "complexity k", xlim=(0.5, 6.5),
+    _draw_distances(_Panel(ax, (6.1, 0.6, 2.4, 2.2), "distance to f* so far", "complexity k", xlim=(0.5, 6.5),
                            ylim=(0, 1.4 * top), xticks=range(1, 7), yticks=np.arange(0, top, 0.1)), fit)
     return fig
 
@@ -113,7 +113,7 @@ class _Panel:
     def plot(self, x, y, *args, **kwargs):
         self.ax.plot(self.x(x), self.y(y), *args, **kwargs)
 
-    def legend(self, entries, columns=1, width=0.9):
+    def legend(self, entries, columns=1, width=0.82):
         """Samples of line and marker with their names, from the upper left corner, for (name, format, style)s."""
         for i, (name, fmt, style) in enumerate(entries):
             x = self.box[0] + 0.15 + i % columns * width
@@ -174,12 +174,14 @@ def _draw_distances(panel, fit):
         panel.plot(so_far, fit.class_distances[nested][:fit.complexity], marker, **style)
         legend.append((name, marker, style))
     panel.plot([fit.complexity], [fit.distance], "X", **FIT_CROSS)
-    panel.legend([*legend, ("fit to the data", "X", FIT_CROSS)], columns=2, width=1.25)
+    panel.legend([*legend, ("fit to the data", "X", FIT_CROSS)], columns=2, width=1.36)
 
+
+WIDTH = 8.6  # inches, of the explorers' drawings: as wide as a notebook in a window of 1280 pixels
 
 # The block is drawn along a row of edges, PITCH inches apart; a box for a step sits between two of them.
-PITCH, FIRST_EDGE, BOX_WIDTH, BOX_HEIGHT, MAP_SIDE = 1.25, 0.62, 0.92, 0.8, 0.98
-ROW, SHORTCUT_ROW = 2.3, 3.7  # heights of the two paths
+PITCH, FIRST_EDGE, BOX_WIDTH, BOX_HEIGHT, MAP_SIDE = 1.07, 0.54, 0.82, 0.8, 0.9
+ROW, SHORTCUT_ROW = 2.25, 3.6  # heights of the two paths
 NUM_BRANCH_STEPS = 5
 PLUS = FIRST_EDGE + (NUM_BRANCH_STEPS + 0.5) * PITCH
 
@@ -192,11 +194,11 @@ def draw_block(costs, maps=None):
         maps: of `feature_maps.block_feature_maps`, to show what flows along each edge; None leaves the pictures out.
 
     Returns:
-        Figure, 10 inches wide.
+        Figure, 8.6 inches wide.
     """
     bottom = 0.0 if maps else 1.25
-    fig, ax = drawing(10, 4.3 - bottom)
-    ax.set_ylim(bottom, 4.3)
+    fig, ax = drawing(WIDTH, 4.2 - bottom)
+    ax.set_ylim(bottom, 4.2)
     for i, shape in enumerate([costs.input_shape, *(step.shape for step in costs.branch)]):
         _edge(ax, i, shape)
     for i, step in enumerate(costs.branch):
@@ -208,12 +210,12 @@ def draw_block(costs, maps=None):
     ax.text(start + 0.14, SHORTCUT_ROW + 0.12, f"shortcut: {_path_costs(costs.shortcut)}", color=BLUE, fontsize=11.5)
     ax.text(start + 0.14, ROW + 0.6, f"branch g(x): {_path_costs(costs.branch)}", fontsize=11.5)
     for step in costs.shortcut:
-        _box(ax, (start + PLUS) / 2 + 1.2, SHORTCUT_ROW, _labels(step), colour=BLUE)
+        _box(ax, (start + PLUS) / 2 + 1.5, SHORTCUT_ROW, _labels(step), colour=BLUE)
     ax.text(PLUS + 0.12, ROW + 0.62, _name(costs.shortcut_shape), color=BLUE, fontsize=11, va="center")
     _addition(ax, costs)
     if maps:
         _draw_maps(ax, maps)
-    ax.text(0.13, bottom + 0.1, "channels × height × width on every edge; third line of a box: its parameters"
+    ax.text(0.09, bottom + 0.1, "on edges: channels × height × width; in boxes: parameters last"
             + ("; pictures: one channel, blue below zero, orange above" if maps else ""),
             fontsize=10, color=GREY, va="bottom")
     return fig
@@ -229,11 +231,11 @@ def _addition(ax, costs):
         _box(ax, PLUS + PITCH, ROW, ("ReLU",), width=0.62)
         _edge(ax, NUM_BRANCH_STEPS + 2, costs.output_shape)
         return
-    ax.text(PLUS + 0.27, ROW, f"{_name(costs.branch_shape)} and\n{_name(costs.shortcut_shape)} do not fit",
+    ax.text(PLUS + 0.27, ROW, f"{_name(costs.branch_shape)} and\n{_name(costs.shortcut_shape)}\ndo not fit",
             fontsize=12, va="center", color=ORANGE, weight="bold")
     message = (f'torch says: "{costs.error}"' if costs.error else
                "torch says nothing: it would stretch the shortcut to fit, which is not what a block means")
-    ax.text(PLUS, ROW - 0.55, textwrap.fill(message, 29), fontsize=10, va="top")
+    ax.text(PLUS - 0.02, ROW - 0.6, textwrap.fill(message, 26), fontsize=10, va="top")
 
 
 def _draw_maps(ax, maps):
@@ -241,10 +243,10 @@ def _draw_maps(ax, maps):
     columns = ["x", "conv1", "bn1", "relu", "conv2", "bn2", "sum", "y"]
     for i, name in enumerate(columns):
         if name in maps:
-            _image(ax, maps[name], FIRST_EDGE + i * PITCH, ROW - 1.22)
+            _image(ax, maps[name], FIRST_EDGE + i * PITCH, ROW - 1.19)
             label = {"relu": "ReLU", "bn2": "g(x)", "sum": "g(x) + x"}.get(name, name)
-            ax.text(FIRST_EDGE + i * PITCH, ROW - 1.86, label, ha="center", va="center", fontsize=11)
-    _image(ax, maps["shortcut"], PLUS + 0.75, SHORTCUT_ROW - 0.02)
+            ax.text(FIRST_EDGE + i * PITCH, ROW - 1.8, label, ha="center", va="center", fontsize=11)
+    _image(ax, maps["shortcut"], PLUS + 0.7, SHORTCUT_ROW + 0.02)
 
 
 def _image(ax, Z, x, y):
@@ -282,14 +284,15 @@ def _box(ax, x, y, lines, colour=BLACK, width=BOX_WIDTH):
                                 boxstyle="round,pad=0,rounding_size=0.08",
                                 facecolor=PALE_BLUE if "conv" in lines[0] else PALE_GREY, edgecolor=colour,
                                 linewidth=1.5, zorder=2))
-    ax.text(x, y, "\n".join(lines), ha="center", va="center", fontsize=10, zorder=3)
+    ax.text(x, y, "\n".join(lines), ha="center", va="center", fontsize=9.5, zorder=3)
 
 
 def _edge(ax, i, shape):
     """The arrow number i from the left, which the next box or sign covers the end of, and below it the shape."""
     x = FIRST_EDGE + i * PITCH
-    starts, ends = {NUM_BRANCH_STEPS + 1: -0.42, 0: -0.2, NUM_BRANCH_STEPS + 2: -0.32}, {NUM_BRANCH_STEPS: 0.42}
-    start, end = x + starts.get(i, -0.17), x + ends.get(i, 0.3 if i > NUM_BRANCH_STEPS else 0.17)
+    sum_edge, last_edge = NUM_BRANCH_STEPS + 1, NUM_BRANCH_STEPS + 2
+    start = x + {0: -0.2, sum_edge: -0.33, last_edge: -0.23}.get(i, -0.12)
+    end = x + {NUM_BRANCH_STEPS: 0.33, sum_edge: 0.23, last_edge: 0.4}.get(i, 0.12)
     ax.plot([start, end - 0.05], [ROW, ROW], color=BLACK, linewidth=1.5, zorder=1, solid_capstyle="butt")
     ax.plot([end - 0.05], [ROW], ">", color=BLACK, markersize=6)
     ax.text(x, ROW - 0.57, _name(shape), ha="center", va="center", fontsize=11)
@@ -313,9 +316,9 @@ def draw_resnet(stages, size, in_channels=1, shortcuts=True):
         shortcuts: draw the arcs.
 
     Returns:
-        Figure, 10 x 3.6 inches.
+        Figure, 8.6 x 3.6 inches.
     """
-    fig, ax = drawing(10, 3.6)
+    fig, ax = drawing(WIDTH, 3.6)
     inch_per_pixel = TALLEST / stages[0].shape[1]
     boxes = [[branch[-1].shape for branch, _ in stage.blocks] or [stage.shape] for stage in stages]
     boxes[-1] = [(stages[-2].shape[0], 1, 1)]  # what the pooling makes of b5, ahead of the linear layer
@@ -330,8 +333,8 @@ def draw_resnet(stages, size, in_channels=1, shortcuts=True):
         kind = {"b1": "stem", "linear": "classifier"}.get(stage.name) or _count(len(stage.blocks), "block")
         _stage_label(ax, centre, stage.name, kind, stage.shape)
     height = size * inch_per_pixel / 4
-    ax.plot([0.8, 0.8], [MIDDLE - height / 2, MIDDLE + height / 2], color=BLACK, linewidth=3, solid_capstyle="butt")
-    _stage_label(ax, 0.8, "image", "at ¼ scale", (in_channels, size, size))
+    ax.plot([0.75, 0.75], [MIDDLE - height / 2, MIDDLE + height / 2], color=BLACK, linewidth=3, solid_capstyle="butt")
+    _stage_label(ax, 0.75, "image", "at ¼ scale", (in_channels, size, size))
     _scale_bars(ax, inch_per_channel, inch_per_pixel, stages[0].shape[1], shortcuts)
     return fig
 
@@ -339,7 +342,7 @@ def draw_resnet(stages, size, in_channels=1, shortcuts=True):
 MIDDLE, TALLEST = 2.13, 1.65  # of the drawing of a model, in inches
 
 
-def _share_width(channels, left=1.4, right=9.9, least=1.02):
+def _share_width(channels, left=1.3, right=WIDTH - 0.1, least=1.0):
     """Give each stage room for its label, and share out the rest in proportion to its channels.
 
     Returns:
@@ -371,7 +374,7 @@ def _arcs(ax, edges, bottom, dashed):
 
 
 def _stage_label(ax, x, name, kind, shape):
-    ax.text(x, 0.82, f"{name}\n{kind}\n{_name(shape)}", ha="center", va="center", fontsize=11, linespacing=1.3)
+    ax.text(x, 0.82, f"{name}\n{kind}\n{_name(shape)}", ha="center", va="center", fontsize=10.5, linespacing=1.3)
 
 
 def _count(n, noun):
@@ -380,7 +383,7 @@ def _count(n, noun):
 
 def _scale_bars(ax, inch_per_channel, inch_per_pixel, pixels, shortcuts):
     """What an inch means: a bar of a round number of channels, and one of pixels."""
-    channels = 2 ** math.floor(math.log2(1.2 / inch_per_channel))
+    channels = 2 ** math.floor(math.log2(1.1 / inch_per_channel))
     end = 0.2 + channels * inch_per_channel
     ax.plot([0.2, end], [0.2, 0.2], color=GREY, linewidth=2, solid_capstyle="butt")
     ax.text(end + 0.08, 0.2, f"{channels:,} channels", fontsize=10, color=GREY, va="center")
@@ -389,7 +392,7 @@ def _scale_bars(ax, inch_per_channel, inch_per_pixel, pixels, shortcuts):
     ax.plot([0.25, 0.25], [2 * MIDDLE - top, top], color=GREY, linewidth=2, solid_capstyle="butt")
     ax.text(0.25, top + 0.12, f"{pixels} px", fontsize=10, color=GREY, va="center", ha="center")
     note = "; arc: shortcut (dashed: 1×1 convolution)" if shortcuts else "; no shortcuts: a plain network"
-    ax.text(9.9, 0.2, f"height: feature map; width: channels{note}", fontsize=10, color=GREY, va="center", ha="right")
+    ax.text(WIDTH - 0.1, 0.2, f"height: feature map; width: channels{note}", fontsize=10, color=GREY, va="center", ha="right")
 
 
 def draw_runs(histories):

@@ -232,8 +232,9 @@ class Animator:
             line.set_data(X, Y)
             if line.get_marker() in ("None", None, "", "."):
                 line.set_marker("." if len(X) <= 30 else "")  # a single point has no line to be seen by
-        self.axes[0].relim()
-        self.axes[0].autoscale_view()
+        if any(self.X):
+            self.axes[0].relim()
+            self.axes[0].autoscale_view()
 
 
 class CellPicture:

@@ -6,7 +6,7 @@ import html
 import ipywidgets as widgets
 import traitlets
 
-from resnet_helpers.plotting import to_png, to_svg
+from resnet_helpers.plotting import PIXELS_PER_INCH, to_png, to_svg
 
 ROW = {"flex_flow": "row wrap", "grid_gap": "2px 28px", "align_items": "center"}
 
@@ -71,7 +71,8 @@ class Explorer(widgets.VBox):
         """The live widget, and a picture of its present state for pages without a kernel."""
         data = {**super()._repr_mimebundle_(**kwargs), "text/plain": f"{type(self).__name__}: {self.text}",
                 "image/png": base64.b64encode(to_png(self._figure)).decode()}
-        return data, {"image/png": {"width": 1000, "alt": self.text}}
+        width = round(self._figure.get_size_inches()[0] * PIXELS_PER_INCH)
+        return data, {"image/png": {"width": width, "alt": self.text}}
 
 
 class Control:
@@ -143,14 +144,14 @@ def table(head, rows, caption=""):
 _TABLE_STYLE = (
     "<style>.rh-table { border-collapse: collapse; line-height: 1.5; font-size: 14px; margin: 4px 0 } "
     ".rh-table caption { caption-side: bottom; text-align: left; line-height: 1.4; padding-top: 4px } "
-    ".rh-table th, .rh-table td { padding: 2px 12px; text-align: right; font-variant-numeric: tabular-nums; "
+    ".rh-table th, .rh-table td { padding: 2px 10px; text-align: right; vertical-align: bottom; font-variant-numeric: tabular-nums; "
     "border-bottom: 1px solid var(--jp-border-color2, #e0e0e0) } "
-    ".rh-table th:first-child { text-align: left }</style>")
+    ".rh-table td { white-space: nowrap } .rh-table th:first-child { text-align: left }</style>")
 
 
 def status(text):
     """A sentence as HTML that screen readers announce when it changes."""
-    return (f'<p role="status" style="max-width: 1000px; line-height: 1.4; margin: 4px 0">{html.escape(text)}</p>')
+    return (f'<p role="status" style="max-width: 860px; line-height: 1.4; margin: 4px 0">{html.escape(text)}</p>')
 
 
 def close_all(widget):

@@ -61,7 +61,7 @@ def totals(stages):
 def stage_table(stages, batch_size):
     """`StageCosts` as an HTML table, a row per stage and one for all of them."""
     head = ("stage", "blocks", "output shape", "parameters", "multiply-adds", f"activations, batch of {batch_size}")
-    rows = [(stage.name, len(stage.blocks) or "", " × ".join(map(str, stage.shape)), stage.parameters,
+    rows = [(stage.name, len(stage.blocks) or "", "×".join(map(str, stage.shape)), stage.parameters,
              stage.multiply_adds, stage.activation_bytes) for stage in stages]
     rows.append(("together", sum(len(stage.blocks) for stage in stages), "", *totals(stages)))
     return table(head, [(*row[:-1], gibibytes(row[-1] * batch_size)) for row in rows],

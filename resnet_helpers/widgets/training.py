@@ -175,7 +175,7 @@ class TrainingPanel(widgets.VBox):
             close_all(widget)
         self._list.children = [self._row(run) for run in self.runs]
         self._file.options = tuple(path.name for path in sorted(self.folder.glob("*.json")))
-        self._compare()
+        self._show_comparison()
 
     def _row(self, run):
         """The controls of one run: overlay it, rename it, save it, take it off the list."""
@@ -190,7 +190,7 @@ class TrainingPanel(widgets.VBox):
 
         def show(change):
             run.shown = change.new
-            self._compare()
+            self._show_comparison()
 
         def rename(change):
             run.name = self._free_name(change.new.strip() or run.name) if change.new != run.name else run.name
@@ -206,7 +206,7 @@ class TrainingPanel(widgets.VBox):
         remove.on_click(take_off)
         return widgets.HBox([shown, name, save, remove], layout=ROW)
 
-    def _compare(self):
+    def _show_comparison(self):
         shown = [run for run in self.runs if run.shown]
         self._comparison.value = run_table(self.runs)
         if shown:
