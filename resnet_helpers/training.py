@@ -197,6 +197,16 @@ class History:
         self.records.append(Progress(*values))
         return self.records[-1]
 
+    def _check_types(self):
+        """Raise TypeError unless everything is of the type that it has in a history of this package."""
+        for name in ("config", "hardware", "versions"):
+            if not isinstance(getattr(self, name), dict):
+                raise TypeError(f"{name} is not a mapping")
+        for record in self.records:
+            for name, value in vars(record).items():
+                if not (isinstance(value, (int, float)) or (name == "test_acc" and value is None)):
+                    raise TypeError(f"a record has {name}={value!r}, which is not a number")
+
     @property
     def train_loss(self):
         """Training loss of the last record; None before the first."""
@@ -215,7 +225,8 @@ class History:
     @property
     def examples_per_second(self):
         """Training examples by wall-clock seconds, loading included (see `Progress.seconds`)."""
-        return self.records[-1].examples / self.records[-1].seconds if self.records else None
+        last = self.records[-1] if self.records else None
+        return last.examples / last.seconds if last and last.seconds else None
 
     def __repr__(self):
         if not self.records:
@@ -245,7 +256,9 @@ class History:
             if content.pop("format") != cls.FORMAT:
                 raise ValueError("unknown format")
             content["records"] = [Progress(**record) for record in content["records"]]
-            return cls(**content)
+            history = cls(**content)
+            history._check_types()
+            return history
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{path} is not a training history that this version can read ({error!r}); "
                              f"histories are written by History.save") from None

@@ -45,6 +45,7 @@ class TrainingPanel(widgets.VBox):
     num_epochs = traitlets.Int(6, min=1, max=100)
     state = traitlets.Unicode("ready", read_only=True)
     text = traitlets.Unicode("Ready.", read_only=True)
+    _run = _cell = None  # ipywidgets calls `close` on a panel that could not be made, too
     _of_cell = {}  # the newest panel of each cell, so that running the cell again ends the old one's run
 
     def __init__(self, *, folder=".", **settings):
@@ -52,7 +53,7 @@ class TrainingPanel(widgets.VBox):
         if unknown := settings.keys() - self._controls.keys():
             raise TypeError(f"TrainingPanel has no {', '.join(sorted(unknown))}; it takes folder, "
                             f"{', '.join(self._controls)}")
-        self.folder, self.runs, self._run, self._seed = Path(folder), [], None, 0
+        self.folder, self.runs, self._seed = Path(folder), [], 0
         self._make_widgets()
         super().__init__([widgets.HBox([control.box for control in self._controls.values()], layout=ROW),
                           widgets.HBox([self._train, self._pause, self._stop, self._bar], layout=ROW),

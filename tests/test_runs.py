@@ -1,0 +1,199 @@
+"""Runs from settings, and the same in the background: pause, stop, failure."""
+
+import threading
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import resnet_helpers as d2l
+from resnet_helpers import runs
+from resnet_helpers.runs import BackgroundRun, RunSettings, in_plain_words, interruptible, prepare_run
+
+QUICK = {"num_epochs": 1, "batch_size": 10}
+
+
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.005)
+
+
+# --- settings ---
+
+@pytest.mark.parametrize(("wrong", "named"), [
+    ({"data": "half"}, "subset, full"), ({"depth": 20}, "18, 34"), ({"optimizer": "sgd"}, "Adam"),
+    ({"lr": 0}, "above 0"), ({"lr": float("nan")}, "above 0"), ({"batch_size": 0}, "at least 1"),
+    ({"num_epochs": 1.5}, "whole number"), ({"image_size": -1}, "at least 1")])
+def test_wrong_settings_are_refused_with_what_is_allowed(wrong, named):
+    with pytest.raises(ValueError, match=named):
+        RunSettings(**wrong)
+
+
+def test_settings_decide_network_optimiser_and_schedule():
+    run = prepare_run(RunSettings(depth=34, shortcuts=False, optimizer="SGD, momentum 0.9", lr=0.3, decay=False))
+    assert d2l.count_parameters(run.net) == d2l.count_parameters(d2l.resnet34(shortcuts=False))
+    assert run.optimizer.defaults["momentum"] == 0.9 and run.optimizer.defaults["lr"] == 0.3
+    assert run.scheduler is None
+    assert isinstance(prepare_run(RunSettings(optimizer="Adam")).optimizer, torch.optim.Adam)
+
+
+def test_a_run_depends_on_its_seed_alone_and_leaves_the_global_one_alone():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = prepare_run(RunSettings())
+    X, _ = next(iter(first.train_iter))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(7)
+    again, other = prepare_run(RunSettings()), prepare_run(RunSettings(seed=1))
+    assert torch.equal(next(iter(again.train_iter))[0], X)
+    assert torch.equal(again.net[0][0].weight, first.net[0][0].weight)
+    assert not torch.equal(other.net[0][0].weight, first.net[0][0].weight)
+
+
+def test_quick_run_of_the_notebook_is_the_default():
+    run, settings = prepare_run(RunSettings()), RunSettings()
+    assert (len(run.train_iter), len(run.test_iter)) == (94, 16)
+    assert (settings.num_epochs, settings.lr, settings.image_size) == (6, 0.05, 28)
+    for _ in range(6 * 94):
+        run.optimizer.step()
+        run.scheduler.step()
+    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+
+
+# --- in the background ---
+
+def test_background_run_gives_the_losses_of_the_same_run_in_the_foreground(few_images):
+    background = BackgroundRun(RunSettings(**QUICK)).start()
+    assert background.join(60) and background.state == "finished" and background.error is None
+    run = prepare_run(RunSettings(**QUICK))
+    records = list(d2l.fit(run.net, run.train_iter, run.test_iter, 1, optimizer=run.optimizer,
+                           scheduler=run.scheduler))
+    assert [r.train_loss for r in background.history.records] == pytest.approx([r.train_loss for r in records])
+    assert background.history.completed and background.fraction == pytest.approx(1)
+    assert background.history.config["model"] == "ResNet-18" and background.history.config["batch_size"] == 10
+
+
+def test_progress_and_changes_are_told_in_order(few_images):
+    states, epochs = [], []
+    run = BackgroundRun(RunSettings(**QUICK), on_progress=lambda _, p: epochs.append(p.epoch),
+                        on_change=lambda run: states.append(run.state)).start()
+    run.join(60)
+    assert states[0] == "training" and states[-1] == "finished" and "stopped" not in states
+    assert epochs == sorted(epochs) and epochs[-1] == 1
+
+
+def test_pause_waits_and_its_time_is_not_counted(few_images):
+    run = BackgroundRun(RunSettings(num_epochs=50, batch_size=10)).start()
+    wait_for(lambda: run.history.records)
+    run.pause()
+    assert run.state == "paused"
+    time.sleep(0.5)  # the step that was going on ends
+    steps, counted = run.fraction, run._timer.sum()
+    time.sleep(0.5)
+    assert run.fraction == steps and run._timer.sum() == counted
+    run.resume()
+    wait_for(lambda: run.fraction > steps)
+    run.stop(wait=20)
+    assert run.state == "stopped" and not run.history.completed
+
+
+@pytest.mark.parametrize("when", ["at once", "training", "paused"])
+def test_stop_ends_it_and_keeps_what_was_measured(few_images, when):
+    run = BackgroundRun(RunSettings(num_epochs=1000, batch_size=10)).start()
+    if when != "at once":
+        wait_for(lambda: run.history.records)
+    if when == "paused":
+        run.pause()
+    run.stop()
+    assert run.join(20) and run.state == "stopped"
+    assert bool(run.history.records) == (when != "at once")
+
+
+def test_stop_does_not_wait_for_the_end_of_a_step():
+    stop = threading.Event()
+
+    def check():
+        if stop.is_set():
+            raise InterruptedError
+
+    class Stopper(nn.Module):
+        def forward(self, X):
+            stop.set()
+            return X
+
+    class Never(nn.Module):
+        def forward(self, X):
+            raise AssertionError("the layer after the stop was computed")
+
+    net = nn.Sequential(nn.Linear(2, 2), Stopper(), Never())
+    with interruptible(net, check), pytest.raises(InterruptedError):
+        net(torch.rand(1, 2))
+    stop.clear()
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with interruptible(net, check):
+        loss = net(torch.rand(1, 2)).sum()
+        stop.set()
+        with pytest.raises(InterruptedError):
+            loss.backward()
+    assert net[0].weight.grad is None  # the gradient of the first layer would have come last
+    net(torch.rand(1, 2)).sum().backward()  # and nothing is left behind
+
+
+def test_stopped_weights_are_those_of_the_last_whole_step(few_images):
+    run = BackgroundRun(RunSettings(num_epochs=1000, batch_size=10)).start()
+    wait_for(lambda: run.history.records)
+    run.stop(wait=20)
+    assert all(p.isfinite().all() for p in run.net.parameters())
+    run.net.eval()(torch.rand(2, 1, 28, 28))
+
+
+def test_nothing_happens_to_a_run_that_has_ended(few_images):
+    run = BackgroundRun(RunSettings(**QUICK)).start()
+    run.join(60)
+    run.pause()
+    run.resume()
+    run.stop()
+    assert run.state == "finished"
+
+
+def test_failure_is_told_in_words(few_images):
+    run = BackgroundRun(RunSettings(lr=1e30, **QUICK)).start()
+    run.join(60)
+    assert run.state == "failed" and "learning rate" in run.error
+
+
+def test_missing_data_is_told_in_words(monkeypatch):
+    def load(*args, **kwargs):
+        raise d2l.DatasetUnavailableError("the full Fashion-MNIST is not on this machine")
+    monkeypatch.setattr(runs, "load_data_fashion_mnist", load)
+    run = BackgroundRun(RunSettings(data="full")).start()
+    run.join(60)
+    assert run.state == "failed" and run.error.startswith("The full Fashion-MNIST is not")
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(), torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes")])
+def test_full_memory_is_told_with_what_helps(error):
+    assert "smaller batch size" in in_plain_words(error)
+
+
+def test_an_error_without_words_is_named():
+    assert in_plain_words(KeyError()) == "KeyError"
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from(["pause", "resume", "stop", "wait"]), max_size=8))
+def test_any_sequence_of_buttons_ends_well(actions):
+    run = BackgroundRun(RunSettings(num_epochs=1, batch_size=500, depth=18))
+    run.start()
+    for action in actions:
+        time.sleep(0.05) if action == "wait" else getattr(run, action)()
+        assert run.state in (*runs.ACTIVE, "finished", "stopped", "failed")
+    run.stop()
+    assert run.join(30) and run.state in ("stopped", "finished")
