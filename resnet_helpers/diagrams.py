@@ -392,7 +392,8 @@ def _scale_bars(ax, inch_per_channel, inch_per_pixel, pixels, shortcuts):
     ax.plot([0.25, 0.25], [2 * MIDDLE - top, top], color=GREY, linewidth=2, solid_capstyle="butt")
     ax.text(0.25, top + 0.12, f"{pixels} px", fontsize=10, color=GREY, va="center", ha="center")
     note = "; arc: shortcut (dashed: 1×1 convolution)" if shortcuts else "; no shortcuts: a plain network"
-    ax.text(WIDTH - 0.1, 0.2, f"height: feature map; width: channels{note}", fontsize=10, color=GREY, va="center", ha="right")
+    ax.text(WIDTH - 0.1, 0.2, f"height: feature map; width: channels{note}", fontsize=10, color=GREY, va="center",
+            ha="right")
 
 
 def draw_runs(histories):

@@ -63,7 +63,7 @@ class BlockExplorer(Explorer):
 
     def _button(self, change):
         call = ", ".join(f"{name}={value}" for name, value in change.items())
-        button = widgets.Button(description=f"Set {call}", icon="wrench", tooltip=f"mends the block: {call}",
+        button = widgets.Button(description=f"Set {call}", tooltip=f"mends the block: {call}",
                                 layout={"width": "max-content"})
         button.on_click(functools.partial(self._set, change))
         return button

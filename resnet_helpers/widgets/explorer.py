@@ -144,8 +144,8 @@ def table(head, rows, caption=""):
 _TABLE_STYLE = (
     "<style>.rh-table { border-collapse: collapse; line-height: 1.5; font-size: 14px; margin: 4px 0 } "
     ".rh-table caption { caption-side: bottom; text-align: left; line-height: 1.4; padding-top: 4px } "
-    ".rh-table th, .rh-table td { padding: 2px 10px; text-align: right; vertical-align: bottom; font-variant-numeric: tabular-nums; "
-    "border-bottom: 1px solid var(--jp-border-color2, #e0e0e0) } "
+    ".rh-table th, .rh-table td { padding: 2px 10px; text-align: right; vertical-align: bottom; "
+    "font-variant-numeric: tabular-nums; border-bottom: 1px solid var(--jp-border-color2, #e0e0e0) } "
     ".rh-table td { white-space: nowrap } .rh-table th:first-child { text-align: left }</style>")
 
 

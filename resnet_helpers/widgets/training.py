@@ -146,8 +146,7 @@ class TrainingPanel(widgets.VBox):
         active = bool(run) and run.is_active()
         self._train.disabled = active
         self._pause.disabled = not active or run.state not in ("training", "paused")
-        self._pause.description, self._pause.icon = ("Resume", "play") if active and run.state == "paused" else (
-            "Pause", "pause")
+        self._pause.description = "Resume" if active and run.state == "paused" else "Pause"
         self._stop.disabled = not active or run.state == "stopping"
         self.set_trait("text", describe_run(run) if run else "Ready. Train starts a run with these settings.")
         self._status.value = status(self.text)
@@ -184,9 +183,9 @@ class TrainingPanel(widgets.VBox):
         shown = widgets.Checkbox(run.shown, description=f"show {run.name}", indent=False, layout=fitting)
         name = widgets.Text(run.name, description="name", continuous_update=False, style=WIDE,
                             layout={"width": "220px"})
-        save = widgets.Button(description=f"Save {run.name}", icon="save", layout=fitting,
+        save = widgets.Button(description=f"Save {run.name}", layout=fitting,
                               tooltip="write this run's history to a JSON file")
-        remove = widgets.Button(description=f"Remove {run.name}", icon="times", layout=fitting,
+        remove = widgets.Button(description=f"Remove {run.name}", layout=fitting,
                                 tooltip="take this run off the list")
 
         def show(change):
@@ -234,22 +233,21 @@ class TrainingPanel(widgets.VBox):
     # --- the page ---
 
     def _make_widgets(self):
-        def button(description, icon, tooltip, action, **kwargs):
-            widget = widgets.Button(description=description, icon=icon, tooltip=tooltip, layout={"width": "110px"},
-                                    **kwargs)
+        def button(description, tooltip, action, **kwargs):
+            widget = widgets.Button(description=description, tooltip=tooltip, layout={"width": "110px"}, **kwargs)
             widget.on_click(action)
             return widget
 
-        self._train = button("Train", "play", "start a run with these settings", self.train, button_style="primary")
-        self._pause = button("Pause", "pause", "wait after the current step, or go on", self.pause)
-        self._stop = button("Stop", "stop", "end the run and keep what was measured", self.stop)
+        self._train = button("Train", "start a run with these settings", self.train, button_style="primary")
+        self._pause = button("Pause", "wait after the current step, or go on", self.pause)
+        self._stop = button("Stop", "end the run and keep what was measured", self.stop)
         self._bar = widgets.FloatProgress(max=1.0, layout={"width": "300px"}, tooltip="progress of the run")
         self._status, self._curves, self._comparison = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self._file_status, self._list = widgets.HTML(), widgets.VBox()
         self._file = widgets.Combobox(description="saved run", placeholder="run 1.json", style=WIDE,
                                       layout={"width": "320px"})
-        self._files = widgets.HBox([self._file, button("Load", "folder-open", "add a saved run to the list",
-                                                       self._load_named)], layout=ROW)
+        load = button("Load", "add a saved run to the list", self._load_named)
+        self._files = widgets.HBox([self._file, load], layout=ROW)
 
     def _replace_panel_of_this_cell(self):
         """End the run of the panel that this cell made before, and take over its list."""

@@ -1,0 +1,133 @@
+"""Fixtures: Chromium, one JupyterLab for all tests here, and notebooks open in it.
+
+Without Playwright or Chromium the tests are skipped; with REQUIRE_BROWSER=1 in the environment they fail.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from resnet_helpers.training import describe_hardware, describe_versions
+
+from .lab import OpenNotebook, Server
+
+FAILURES = Path(__file__).parent / "failures"
+CHROMIUM_NAMES = ("/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
+                  "chrome", "msedge")
+OPEN = pytest.StashKey[list]()
+TIMES = pytest.StashKey[list]()
+
+
+def unavailable(reason):
+    """Skip, or fail where a browser is required."""
+    if os.environ.get("REQUIRE_BROWSER") == "1":
+        pytest.fail(f"REQUIRE_BROWSER=1, but {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def find_chromium(playwright):
+    """Path of Chromium or a relative of it: the system's, else the one Playwright has downloaded, else None."""
+    paths = [*map(shutil.which, CHROMIUM_NAMES), playwright.chromium.executable_path]
+    return next((path for path in paths if path and Path(path).is_file()), None)
+
+
+# The scope is the package, not the session: while Playwright is active an event loop is running in this thread,
+# and the notebooks that pytest executes after these tests need one of their own.
+
+@pytest.fixture(scope="package")
+def browser():
+    """Playwright's browser."""
+    if importlib.util.find_spec("playwright") is None:
+        unavailable("Playwright is not installed (pip install playwright)")
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as playwright:
+        path = find_chromium(playwright)
+        if path is None:
+            unavailable(f"no Chromium was found as {', '.join(CHROMIUM_NAMES)}, nor where Playwright puts its own "
+                        "(apt-get install chromium, or playwright install chromium)")
+        browser = playwright.chromium.launch(executable_path=path, args=["--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def server(browser, tmp_path_factory):
+    """JupyterLab; it asks for the browser first, so that none is started in vain."""
+    server = Server(tmp_path_factory.mktemp("lab"))
+    yield server
+    server.stop()
+
+
+class Lab:
+    """What a test opens; all of it is closed at the end of the test."""
+
+    def __init__(self, browser, server):
+        self.browser, self.server, self.notebooks = browser, server, []
+
+    def open(self, name, theme="light", width=1280):
+        """Open a fresh copy of a notebook of `notebooks/`, with a kernel of its own."""
+        self.notebooks.append(OpenNotebook(self.browser, self.server, name, theme, width))
+        return self.notebooks[-1]
+
+
+@pytest.fixture
+def lab(request, browser, server):
+    """`lab.open("02_residual_block.ipynb", theme="dark", width=1280)` gives an `OpenNotebook`."""
+    lab = Lab(browser, server)
+    request.node.stash[OPEN] = lab.notebooks
+    yield lab
+    for notebook in lab.notebooks:
+        notebook.close()
+
+
+@pytest.fixture
+def measure(request, browser):
+    """`measure(label, times)` prints median and 95th percentile of times in ms at the end of the test run."""
+    def measure(label, times):
+        median, p95 = (float(value) for value in np.percentile(times, [50, 95]))
+        line = f"{label}: median {median:.0f} ms, 95th percentile {p95:.0f} ms ({len(times)} times)"
+        request.config.stash.setdefault(TIMES, [machine(browser)]).append(line)
+        return median, p95
+    return measure
+
+
+def machine(browser):
+    hardware, versions = describe_hardware(torch.device("cpu")), describe_versions()
+    packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jupyterlab", "ipywidgets"))
+    return (f"on {hardware['name']}, {hardware['cores']} cores, {versions['system']}, "
+            f"Python {versions['python']}, {packages}, Chromium {browser.version}:")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if TIMES in config.stash:
+        terminalreporter.section("times in the browser")
+        for line in config.stash[TIMES]:
+            terminalreporter.write_line(line)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Keep a picture of every open notebook when a test fails, and say where it is."""
+    report = yield
+    if report.failed and report.when != "teardown":
+        for n, notebook in enumerate(item.stash.get(OPEN, []), start=1):
+            report.sections.append((f"{notebook.name} in the browser", keep_screenshot(item, n, notebook)))
+    return report
+
+
+def keep_screenshot(item, n, notebook):
+    FAILURES.mkdir(exist_ok=True)
+    name = re.sub(r"[^\w.-]+", "_", item.name).strip("_") + ("" if n == 1 else f"-{n}")
+    path = FAILURES / f"{name}.png"
+    try:
+        notebook.screenshot(path)
+    except Exception as error:  # the page may be what has failed; the test's own error matters more
+        return f"no picture: {error}"
+    return f"picture: {path}\nconsole errors: {notebook.console_errors}"
