@@ -196,7 +196,7 @@ def draw_block(costs, maps=None):
     Returns:
         Figure, 8.6 inches wide.
     """
-    bottom = 0.0 if maps else 1.25
+    bottom = 0.0 if maps or costs.error is not None else 1.25
     fig, ax = drawing(WIDTH, 4.2 - bottom)
     ax.set_ylim(bottom, 4.2)
     for i, shape in enumerate([costs.input_shape, *(step.shape for step in costs.branch)]):
@@ -207,10 +207,10 @@ def draw_block(costs, maps=None):
     ax.plot([start, start, PLUS, PLUS], [ROW, SHORTCUT_ROW, SHORTCUT_ROW, ROW + 0.45], color=BLUE, linewidth=2.5,
             zorder=1)
     ax.plot([PLUS], [ROW + 0.36], "v", color=BLUE, markersize=10)
-    ax.text(start + 0.14, SHORTCUT_ROW + 0.12, f"shortcut: {_path_costs(costs.shortcut)}", color=BLUE, fontsize=11.5)
-    ax.text(start + 0.14, ROW + 0.6, f"branch g(x): {_path_costs(costs.branch)}", fontsize=11.5)
+    ax.text(start + 0.14, SHORTCUT_ROW + 0.12, f"shortcut: {_path_costs(costs.shortcut)}", color=BLUE, fontsize=10.5)
+    ax.text(start + 0.14, ROW + 0.6, f"branch g(x): {_path_costs(costs.branch)}", fontsize=10.5)
     for step in costs.shortcut:
-        _box(ax, (start + PLUS) / 2 + 1.5, SHORTCUT_ROW, _labels(step), colour=BLUE)
+        _box(ax, PLUS - 0.68, SHORTCUT_ROW, _labels(step), colour=BLUE)
     ax.text(PLUS + 0.12, ROW + 0.62, _name(costs.shortcut_shape), color=BLUE, fontsize=11, va="center")
     _addition(ax, costs)
     if maps:

@@ -1,5 +1,6 @@
 """What a residual block makes of a real image: the feature map after each of its steps."""
 
+import contextlib
 import functools
 import math
 
@@ -9,11 +10,24 @@ from torch.nn import functional as F
 
 from resnet_helpers.costs import residual_block
 from resnet_helpers.data import load_fashion_mnist_subset
+from resnet_helpers.models import check_sizes
 
 BATCH = 4  # images at once, for the statistics of batch norm: the chosen one and three of other classes
 
 
+@contextlib.contextmanager
+def _one_thread():
+    """Compute in the calling thread alone: for so little, waiting for a second one can take longer than the work."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
+
+
 @torch.no_grad()
+@_one_thread()
 def block_feature_maps(label, input_channels, num_channels, use_1x1conv=False, strides=1, size=28,
                        shortcut_kernel_size=1):
     """Send an image of Fashion-MNIST through a `Residual` block and keep one channel after each step.
@@ -31,8 +45,11 @@ def block_feature_maps(label, input_channels, num_channels, use_1x1conv=False, s
         shortcut have the same shape, "sum" and "y". The channel is the one in which the branch varies most.
 
     Raises:
-        ValueError: as `costs.block_costs`.
+        ValueError: as `costs.block_costs`; or a label that is no class.
     """
+    check_sizes(size=size)
+    if label not in range(10):
+        raise ValueError(f"label must be a class from 0 to 9, got {label!r}")
     block = _with_fixed_weights(lambda: residual_block(input_channels, num_channels, use_1x1conv, strides,
                                                        shortcut_kernel_size))
     x = _block_input(label, input_channels, size)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from resnet_helpers.models import check_sizes
+
 TARGETS = {
     "jump": lambda x: torch.where(x < 0.5, 0.0, 1.0) + 0.15 * torch.sin(2 * math.pi * x),
     "ramp": lambda x: x,
@@ -125,12 +127,13 @@ def fit_class(complexity, nested, target="jump", noise=0.0, num_points=40):
     Raises:
         ValueError: an argument outside its range.
     """
-    if complexity not in range(1, MAX_COMPLEXITY + 1):
+    check_sizes(complexity=complexity, num_points=num_points)
+    if complexity > MAX_COMPLEXITY:
         raise ValueError(f"complexity must be a whole number from 1 to {MAX_COMPLEXITY}, got {complexity!r}")
     if target not in TARGETS:
         raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
-    if not noise >= 0 or num_points < 1:
-        raise ValueError(f"noise must be at least 0 and num_points at least 1, got {noise!r} and {num_points!r}")
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"noise must be at least 0 and finite, got {noise!r}")
     f_star, generator = TARGETS[target], torch.Generator().manual_seed(1)
     x = torch.rand(num_points, generator=generator, dtype=torch.float64).sort().values
     y = f_star(x) + noise * torch.randn(num_points, generator=generator, dtype=torch.float64)

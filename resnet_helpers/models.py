@@ -232,7 +232,8 @@ def copy_torchvision_weights(net, source):
         net, changed in place.
 
     Raises:
-        ValueError: the two differ in depth, blocks, channels or classes; `net` is then unchanged.
+        ValueError: the two differ in depth, blocks, channels or classes, or `net` is a plain network; it is then
+            unchanged.
     """
     pairs = [(net[0][0], source.conv1), (net[0][1], source.bn1), (net[-1], source.fc)]
     for module, layer in zip(net[1:5], (source.layer1, source.layer2, source.layer3, source.layer4),
@@ -241,6 +242,8 @@ def copy_torchvision_weights(net, source):
             raise ValueError(f"net has a module of {len(module)} blocks where source has {len(layer)}: "
                              f"build both with the same depth")
         for ours, theirs in zip(module, layer, strict=True):
+            if isinstance(ours, (PlainBlock, PlainBottleneck)):
+                raise ValueError("net has no shortcuts, source has: build it with shortcuts=True")
             if hasattr(ours, "bn3") != hasattr(theirs, "bn3"):
                 raise ValueError("net and source are built of different blocks (Residual and Bottleneck): "
                                  "build both with the same depth")

@@ -118,12 +118,14 @@ def to_svg(fig, alt):
     `DARK` change with it, and the paper is the page's. `alt` is what screen readers say.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
-    file, dpi = io.StringIO(), fig.dpi
+    file, dpi, has_paper = io.StringIO(), fig.dpi, fig.patch.get_visible()
     fig.patch.set_visible(False)
-    with _settings({"svg.fonttype": "none", "svg.hashsalt": "resnet_helpers"}):
-        FigureCanvasSVG(fig).print_svg(file, metadata={"Date": None})  # savefig would draw everything twice
-    fig.patch.set_visible(True)
-    fig.set_dpi(dpi)
+    try:
+        with _settings({"svg.fonttype": "none", "svg.hashsalt": "resnet_helpers"}):
+            FigureCanvasSVG(fig).print_svg(file, metadata={"Date": None})  # savefig would draw everything twice
+    finally:
+        fig.patch.set_visible(has_paper)
+        fig.set_dpi(dpi)
     picture = file.getvalue()
     picture = picture[picture.index("<svg"):]
     view_box = re.search(r'viewBox="[^"]*"', picture).group()
@@ -131,7 +133,8 @@ def to_svg(fig, alt):
     width = round(fig.get_size_inches()[0] * PIXELS_PER_INCH)
     opening = (f'<svg class="rh-picture" role="img" aria-label="{html.escape(alt)}" {view_box} '
                f'style="width: {width}px; max-width: 100%; height: auto; display: block">')
-    return _SVG_STYLE + opening + _HEX_COLOUR.sub(_themed, picture[picture.index(">") + 1:])
+    return _SVG_STYLE + opening + re.sub(r'style="[^"]*"', lambda style: _HEX_COLOUR.sub(_themed, style.group()),
+                                         picture[picture.index(">") + 1:])
 
 
 def _themed(match):

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import resnet_helpers as d2l
-from resnet_helpers import Bottleneck, Residual, resnet_block
+from resnet_helpers import Bottleneck, PlainBlock, PlainBottleneck, Residual, resnet_block
 
 DEPTHS = (18, 34, 50, 101, 152)
 
@@ -174,3 +174,93 @@ def test_resnet_block_halves_and_doubles_only_at_its_entrance():
 def test_first_block_of_bottlenecks_widens_without_halving():
     blk = resnet_block(64, 256, 1, first_block=True, block=Bottleneck)[0]
     assert blk(torch.rand(2, 64, 8, 8)).shape == (2, 256, 8, 8)
+
+
+# --- plain networks ---
+
+PLAIN = pytest.mark.parametrize("block", [PlainBlock, PlainBottleneck])
+
+
+def branch(blk, X):
+    """g(x), from the layers of the block."""
+    Y = F.relu(blk.bn1(blk.conv1(X)))
+    Y = blk.bn2(blk.conv2(Y))
+    return blk.bn3(blk.conv3(F.relu(Y))) if isinstance(blk, Bottleneck) else Y
+
+
+@PLAIN
+@pytest.mark.parametrize(("channels", "strides"), [((4, 4), 1), ((4, 8), 1), ((8, 4), 2), ((1, 8), 2)])
+def test_output_of_a_plain_block_is_relu_of_the_branch_alone(block, channels, strides):
+    blk, X = block(*channels, strides=strides), torch.randn(4, channels[0], 7, 6)
+    before = X.clone()
+    Y = blk(X)
+    torch.testing.assert_close(Y, F.relu(branch(blk, X)))
+    assert Y.shape == (4, channels[1], *(-(-n // strides) for n in (7, 6))) and torch.equal(X, before)
+
+
+@PLAIN
+def test_plain_block_has_the_layers_of_its_parent_but_for_the_shortcut(block):
+    parent = block.__base__
+    plain, residual = block(8, 16, use_1x1conv=True, strides=2), parent(8, 16, strides=2)
+    assert [(name, p.shape) for name, p in plain.named_parameters()] == [
+        (name, p.shape) for name, p in residual.named_parameters()]
+    assert (plain.conv4 if block is PlainBottleneck else plain.conv3) is None
+
+
+@PLAIN
+def test_plain_block_forgets_its_input_when_its_branch_is_zero(block):
+    blk = block(8, 8)
+    last = blk.bn3 if block is PlainBottleneck else blk.bn2
+    nn.init.zeros_(last.weight)
+    assert not blk(torch.randn(4, 8, 6, 6)).any()
+
+
+@PLAIN
+def test_plain_block_explains_wrong_input(block):
+    with pytest.raises(ValueError, match="has 4 channels.*input_channels=8"):
+        block(8, 8)(torch.rand(2, 4, 6, 6))
+    with pytest.raises(ValueError, match=r"X\[None\] adds"):
+        block(8, 8)(torch.rand(8, 6, 6))
+    with pytest.raises(ValueError, match="num_channels must be"):
+        block(8, 0)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_plain_net_has_torchvisions_layers_without_those_on_shortcuts(depth):
+    plain = on_meta(getattr(d2l, f"resnet{depth}"), 1000, 3, False)
+    theirs = on_meta(getattr(torchvision.models, f"resnet{depth}"))
+    kinds = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
+    shapes = [m.weight.shape for name, m in theirs.named_modules() if isinstance(m, kinds) and "downsample" not in name]
+    assert sorted(m.weight.shape for m in plain.modules() if isinstance(m, kinds)) == sorted(shapes)
+    assert sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in plain.modules()) == depth
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_plain_net_computes_the_same_shapes(depth):
+    nets = [on_meta(getattr(d2l, f"resnet{depth}"), 7, 2, shortcuts) for shortcuts in (True, False)]
+    X = [torch.empty(2, 2, 65, 65, device="meta")] * 2
+    for layers in zip(*nets, strict=True):
+        X = [layer(x) for layer, x in zip(layers, X, strict=True)]
+        assert X[0].shape == X[1].shape
+    assert X[1].shape == (2, 7)
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_input_gets_past_a_zero_branch_only_on_a_shortcut(depth):
+    X = torch.randn(2, 1, 32, 32)
+    for shortcuts in (True, False):
+        net = getattr(d2l, f"resnet{depth}")(shortcuts=shortcuts).eval()
+        last = net[2][1]
+        nn.init.zeros_((last.bn3 if depth == 50 else last.bn2).weight)
+        with torch.no_grad():
+            a, b = net(X)
+        assert torch.equal(a, b) == (not shortcuts)
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_weights_for_shortcuts_that_a_plain_net_lacks_are_refused(depth):
+    net = getattr(d2l, f"resnet{depth}")(10, 3, shortcuts=False)
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(ValueError, match="shortcut"):
+        d2l.copy_torchvision_weights(net, random_torchvision(depth))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

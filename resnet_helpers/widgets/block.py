@@ -9,7 +9,7 @@ from resnet_helpers.costs import block_costs, block_remedies
 from resnet_helpers.data import FASHION_MNIST_CLASSES
 from resnet_helpers.diagrams import draw_block
 from resnet_helpers.feature_maps import block_feature_maps
-from resnet_helpers.widgets.explorer import ROW, Explorer, choice, dropdown, number, switch
+from resnet_helpers.widgets.explorer import ROW, Explorer, OneOf, Whole, choice, close_all, dropdown, number, switch
 
 MAX_CHANNELS, MAX_SIZE = 64, 56
 
@@ -27,12 +27,12 @@ class BlockExplorer(Explorer):
     """
 
     use_1x1conv = traitlets.Bool(False)
-    strides = traitlets.Enum((1, 2), 1)
-    input_channels = traitlets.Int(3, min=1, max=MAX_CHANNELS)
-    num_channels = traitlets.Int(3, min=1, max=MAX_CHANNELS)
-    size = traitlets.Int(28, min=1, max=MAX_SIZE)
-    shortcut_kernel_size = traitlets.Enum((1, 3), 1)
-    image = traitlets.Enum(FASHION_MNIST_CLASSES, "ankle boot")
+    strides = OneOf((1, 2), 1)
+    input_channels = Whole(3, min=1, max=MAX_CHANNELS)
+    num_channels = Whole(3, min=1, max=MAX_CHANNELS)
+    size = Whole(28, min=1, max=MAX_SIZE)
+    shortcut_kernel_size = OneOf((1, 3), 1)
+    image = OneOf(FASHION_MNIST_CLASSES, "ankle boot")
 
     def _make_controls(self):
         self._mending = widgets.HBox(layout=ROW)
@@ -59,7 +59,7 @@ class BlockExplorer(Explorer):
         old, self._mending.children = self._mending.children, [
             self._button(change) for change in remedies]
         for widget in old:
-            widget.close()
+            close_all(widget)
 
     def _button(self, change):
         call = ", ".join(f"{name}={value}" for name, value in change.items())

@@ -31,16 +31,14 @@ class Explorer(widgets.VBox):
 
     def __init__(self, **state):
         self._controls = self._make_controls()
-        if unknown := state.keys() - self._controls.keys():
-            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}; it takes "
-                            f"{', '.join(self._controls)}")
         self._drawing, self._status, self._drawn = widgets.HTML(), widgets.HTML(), None
         super().__init__([widgets.HBox([control.box for control in self._controls.values()], layout=ROW),
                           *self.above, self._drawing, *self.below, self._status])
-        for name, value in state.items():
-            setattr(self, name, value)
-        for name, control in self._controls.items():
-            traitlets.link((self, name), (control.input, "value"))
+        try:
+            link_controls(self, self._controls, state)
+        except Exception:
+            self.close()
+            raise
         self.observe(self._update, list(self._controls))
         self._update()
 
@@ -73,6 +71,46 @@ class Explorer(widgets.VBox):
                 "image/png": base64.b64encode(to_png(self._figure)).decode()}
         width = round(self._figure.get_size_inches()[0] * PIXELS_PER_INCH)
         return data, {"image/png": {"width": width, "alt": self.text}}
+
+
+def link_controls(owner, controls, state):
+    """Give traits of `owner` their start values and keep each equal to its control from then on.
+
+    Args:
+        controls: {trait: Control}.
+        state: {trait: value}; the others start with their defaults.
+
+    Raises:
+        TypeError: a name in `state` that has no control.
+        traitlets.TraitError: a value that is not allowed.
+    """
+    if unknown := state.keys() - controls.keys():
+        raise TypeError(f"{type(owner).__name__} has no {', '.join(sorted(unknown))}; it takes {', '.join(controls)}")
+    for name, value in state.items():
+        setattr(owner, name, value)
+    for name, control in controls.items():
+        traitlets.link((owner, name), (control.input, "value"))
+
+
+class Whole(traitlets.Int):
+    """A whole number; True, which Python counts as 1, is none."""
+
+    def validate(self, obj, value):
+        return self.error(obj, value) if isinstance(value, bool) else super().validate(obj, value)
+
+
+class Real(traitlets.Float):
+    """A number; neither True nor NaN."""
+
+    def validate(self, obj, value):
+        return self.error(obj, value) if isinstance(value, bool) or value != value else super().validate(obj, value)
+
+
+class OneOf(traitlets.Enum):
+    """One of several values of one type; 2.0 is not 2."""
+
+    def validate(self, obj, value):
+        return self.error(obj, value) if type(value) is not type(self.values[0]) else super().validate(obj, value)
 
 
 class Control:
@@ -155,7 +193,10 @@ def status(text):
 
 
 def close_all(widget):
-    """Close a widget and all that it contains."""
+    """Close a widget and all that it contains, layouts and styles too."""
     for child in getattr(widget, "children", ()):
         close_all(child)
+    for name in ("layout", "style"):
+        if isinstance(part := getattr(widget, name, None), widgets.Widget):
+            part.close()
     widgets.Widget.close(widget)

@@ -4,7 +4,7 @@ import traitlets
 
 from resnet_helpers.diagrams import draw_class_fit
 from resnet_helpers.function_classes import MAX_COMPLEXITY, TARGETS, fit_class
-from resnet_helpers.widgets.explorer import Explorer, choice, number, switch
+from resnet_helpers.widgets.explorer import Explorer, OneOf, Real, Whole, choice, number, switch
 
 
 class FunctionClassExplorer(Explorer):
@@ -18,11 +18,11 @@ class FunctionClassExplorer(Explorer):
         num_points: size of the data, 5 to 200.
     """
 
-    complexity = traitlets.Int(3, min=1, max=MAX_COMPLEXITY)
+    complexity = Whole(3, min=1, max=MAX_COMPLEXITY)
     nested = traitlets.Bool(False)
-    target = traitlets.Enum(tuple(TARGETS), "jump")
-    noise = traitlets.Float(0.1, min=0, max=0.5)
-    num_points = traitlets.Int(40, min=5, max=200)
+    target = OneOf(tuple(TARGETS), "jump")
+    noise = Real(0.1, min=0, max=0.5)
+    num_points = Whole(40, min=5, max=200)
 
     def _make_controls(self):
         return {"nested": switch("nested"),

@@ -5,7 +5,7 @@ import traitlets
 
 from resnet_helpers.costs import MODELS, model_costs
 from resnet_helpers.diagrams import draw_resnet
-from resnet_helpers.widgets.explorer import Explorer, choice, number, switch, table
+from resnet_helpers.widgets.explorer import Explorer, OneOf, Whole, choice, number, switch, table
 
 
 class ModelExplorer(Explorer):
@@ -20,11 +20,11 @@ class ModelExplorer(Explorer):
         shortcuts: residual connections, or the plain network of the same layers.
     """
 
-    depth = traitlets.Enum(tuple(MODELS), 18)
-    size = traitlets.Int(224, min=32, max=256)
-    num_classes = traitlets.Int(10, min=1, max=1000)
-    in_channels = traitlets.Int(1, min=1, max=4)
-    batch_size = traitlets.Int(256, min=1, max=512)
+    depth = OneOf(tuple(MODELS), 18)
+    size = Whole(224, min=32, max=256)
+    num_classes = Whole(10, min=1, max=1000)
+    in_channels = Whole(1, min=1, max=4)
+    batch_size = Whole(256, min=1, max=512)
     shortcuts = traitlets.Bool(True)
 
     def _make_controls(self):

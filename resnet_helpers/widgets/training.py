@@ -11,7 +11,21 @@ from resnet_helpers.diagrams import draw_runs
 from resnet_helpers.plotting import Animator, to_png, to_svg
 from resnet_helpers.runs import OPTIMIZERS, BackgroundRun, RunSettings
 from resnet_helpers.training import History
-from resnet_helpers.widgets.explorer import ROW, choice, close_all, dropdown, field, number, status, switch, table
+from resnet_helpers.widgets.explorer import (
+    ROW,
+    OneOf,
+    Real,
+    Whole,
+    choice,
+    close_all,
+    dropdown,
+    field,
+    link_controls,
+    number,
+    status,
+    switch,
+    table,
+)
 
 LEGEND = ("train loss", "train acc", "test acc")
 WIDE = {"description_width": "initial"}
@@ -34,15 +48,15 @@ class TrainingPanel(widgets.VBox):
         runs: the runs that are done, as `FinishedRun`.
     """
 
-    data = traitlets.Enum(("subset", "full"), "subset")
-    image_size = traitlets.Int(28, min=28, max=224)
-    depth = traitlets.Enum(tuple(MODELS), 18)
+    data = OneOf(("subset", "full"), "subset")
+    image_size = Whole(28, min=28, max=224)
+    depth = OneOf(tuple(MODELS), 18)
     shortcuts = traitlets.Bool(True)
-    optimizer = traitlets.Enum(tuple(OPTIMIZERS), "SGD")
-    lr = traitlets.Float(0.05, min=1e-5, max=10)
+    optimizer = OneOf(tuple(OPTIMIZERS), "SGD")
+    lr = Real(0.05, min=1e-5, max=10)
     decay = traitlets.Bool(True)
-    batch_size = traitlets.Int(64, min=1, max=1024)
-    num_epochs = traitlets.Int(6, min=1, max=100)
+    batch_size = Whole(64, min=1, max=1024)
+    num_epochs = Whole(6, min=1, max=100)
     state = traitlets.Unicode("ready", read_only=True)
     text = traitlets.Unicode("Ready.", read_only=True)
     _run = _cell = None  # ipywidgets calls `close` on a panel that could not be made, too
@@ -50,18 +64,16 @@ class TrainingPanel(widgets.VBox):
 
     def __init__(self, *, folder=".", **settings):
         self._controls = _make_controls()
-        if unknown := settings.keys() - self._controls.keys():
-            raise TypeError(f"TrainingPanel has no {', '.join(sorted(unknown))}; it takes folder, "
-                            f"{', '.join(self._controls)}")
         self.folder, self.runs, self._seed = Path(folder), [], 0
         self._make_widgets()
         super().__init__([widgets.HBox([control.box for control in self._controls.values()], layout=ROW),
                           widgets.HBox([self._train, self._pause, self._stop, self._bar], layout=ROW),
                           self._status, self._curves, self._list, self._files, self._file_status, self._comparison])
-        for name, value in settings.items():
-            setattr(self, name, value)
-        for name, control in self._controls.items():
-            traitlets.link((self, name), (control.input, "value"))
+        try:
+            link_controls(self, self._controls, settings)
+        except Exception:
+            self.close()
+            raise
         self._replace_panel_of_this_cell()
         self._animator = self._new_animator()
         self._show_state()
