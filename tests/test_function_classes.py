@@ -184,7 +184,7 @@ def test_noise_has_the_standard_deviation_that_was_asked_for():
     ({"complexity": 2.5}, "complexity must be .* got 2.5"), ({"complexity": "3"}, "complexity must be .* got '3'"),
     ({"target": "step"}, "target must be one of jump, ramp, wave, bump, got 'step'"),
     ({"noise": -0.1}, "noise must be at least 0 .* got -0.1"), ({"noise": float("nan")}, "noise must be .* got nan"),
-    ({"num_points": 0}, "num_points at least 1, got .* 0"), ({"num_points": -3}, "num_points at least 1, got .* -3")])
+    ({"num_points": 0}, "num_points must be .* got 0"), ({"num_points": -3}, "num_points must be .* got -3")])
 def test_impossible_fits_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         fc.fit_class(**{"complexity": 2, "nested": True, **arguments})
