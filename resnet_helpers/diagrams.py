@@ -199,8 +199,8 @@ def draw_block(costs, maps=None):
     bottom = 0.0 if maps or costs.error is not None else 1.25
     fig, ax = drawing(WIDTH, 4.2 - bottom)
     ax.set_ylim(bottom, 4.2)
-    for i, shape in enumerate([costs.input_shape, *(step.shape for step in costs.branch)]):
-        _edge(ax, i, shape)
+    shapes = [costs.input_shape, *(step.shape for step in costs.branch)]
+    _edges(ax, shapes + (2 * [costs.output_shape] if costs.output_shape else []))
     for i, step in enumerate(costs.branch):
         _box(ax, FIRST_EDGE + (i + 0.5) * PITCH, ROW, _labels(step))
     start = FIRST_EDGE - 0.2
@@ -227,9 +227,7 @@ def _addition(ax, costs):
     ax.plot([PLUS], [ROW], "o", color=GREEN if fits else ORANGE, markersize=27)
     ax.text(PLUS, ROW - 0.02, "+" if fits else "×", ha="center", va="center", fontsize=20, color=WHITE, weight="bold")
     if fits:
-        _edge(ax, NUM_BRANCH_STEPS + 1, costs.output_shape)
         _box(ax, PLUS + PITCH, ROW, ("ReLU",), width=0.62)
-        _edge(ax, NUM_BRANCH_STEPS + 2, costs.output_shape)
         return
     ax.text(PLUS + 0.27, ROW, f"{_name(costs.branch_shape)} and\n{_name(costs.shortcut_shape)}\ndo not fit",
             fontsize=12, va="center", color=ORANGE, weight="bold")
@@ -240,23 +238,28 @@ def _addition(ax, costs):
 
 def _draw_maps(ax, maps):
     """The feature map on each edge, below its shape; that of the shortcut beside its line."""
-    columns = ["x", "conv1", "bn1", "relu", "conv2", "bn2", "sum", "y"]
-    for i, name in enumerate(columns):
-        if name in maps:
-            _image(ax, maps[name], FIRST_EDGE + i * PITCH, ROW - 1.19)
+    from matplotlib.collections import PolyCollection
+    half, frames = MAP_SIDE / 2, []
+    for name, Z in maps.items():
+        i = MAPS.index(name) if name in MAPS else None
+        x, y = (PLUS + 0.7, SHORTCUT_ROW + 0.02) if i is None else (FIRST_EDGE + i * PITCH, ROW - 1.19)
+        ax.imshow(_colours(Z), extent=(x - half, x + half, y - half, y + half), interpolation="none", aspect="auto",
+                  zorder=2)
+        frames.append([(x - half, y - half), (x + half, y - half), (x + half, y + half), (x - half, y + half)])
+        if i is not None:
             label = {"relu": "ReLU", "bn2": "g(x)", "sum": "g(x) + x"}.get(name, name)
-            ax.text(FIRST_EDGE + i * PITCH, ROW - 1.8, label, ha="center", va="center", fontsize=11)
-    _image(ax, maps["shortcut"], PLUS + 0.7, SHORTCUT_ROW + 0.02)
+            ax.text(x, ROW - 1.8, label, ha="center", va="center", fontsize=11)
+    ax.add_collection(PolyCollection(frames, facecolor="none", edgecolor=GREY, linewidth=1, zorder=3))
 
 
-def _image(ax, Z, x, y):
-    """A feature map (H, W) centred at (x, y), coloured from blue (its largest size, negative) to orange (positive)."""
+MAPS = ("x", "conv1", "bn1", "relu", "conv2", "bn2", "sum", "y")  # in the order of the edges
+
+
+def _colours(Z):
+    """A feature map (H, W) as 8-bit colours (H, W, 3), white at 0, blue at minus its largest size, orange at plus."""
     t = (Z / Z.abs().max().clamp(min=1e-12)).clamp(-1, 1).unsqueeze(-1).numpy()
     rgb = np.where(t < 0, 1 + t * (1 - _rgb(BLUE)), 1 - t * (1 - _rgb(ORANGE)))
-    half = MAP_SIDE / 2
-    ax.imshow(rgb, extent=(x - half, x + half, y - half, y + half), interpolation="none", aspect="auto", zorder=2)
-    ax.plot([x - half, x + half, x + half, x - half, x - half], [y - half, y - half, y + half, y + half, y - half],
-            color=GREY, linewidth=1, zorder=3)
+    return (255 * rgb).round().astype(np.uint8)
 
 
 def _rgb(colour):
@@ -287,15 +290,19 @@ def _box(ax, x, y, lines, colour=BLACK, width=BOX_WIDTH):
     ax.text(x, y, "\n".join(lines), ha="center", va="center", fontsize=9.5, zorder=3)
 
 
-def _edge(ax, i, shape):
-    """The arrow number i from the left, which the next box or sign covers the end of, and below it the shape."""
-    x = FIRST_EDGE + i * PITCH
+def _edges(ax, shapes):
+    """An arrow on each edge from left to right, between the boxes and signs there, and below it the shape."""
+    from matplotlib.collections import LineCollection
     sum_edge, last_edge = NUM_BRANCH_STEPS + 1, NUM_BRANCH_STEPS + 2
-    start = x + {0: -0.2, sum_edge: -0.33, last_edge: -0.23}.get(i, -0.12)
-    end = x + {NUM_BRANCH_STEPS: 0.33, sum_edge: 0.23, last_edge: 0.4}.get(i, 0.12)
-    ax.plot([start, end - 0.05], [ROW, ROW], color=BLACK, linewidth=1.5, zorder=1, solid_capstyle="butt")
-    ax.plot([end - 0.05], [ROW], ">", color=BLACK, markersize=6)
-    ax.text(x, ROW - 0.57, _name(shape), ha="center", va="center", fontsize=11)
+    lines, tips = [], []
+    for i, shape in enumerate(shapes):
+        x = FIRST_EDGE + i * PITCH
+        start = x + {0: -0.2, sum_edge: -0.33, last_edge: -0.23}.get(i, -0.12)
+        tips.append(x - 0.05 + {NUM_BRANCH_STEPS: 0.33, sum_edge: 0.23, last_edge: 0.4}.get(i, 0.12))
+        lines.append([(start, ROW), (tips[-1], ROW)])
+        ax.text(x, ROW - 0.57, _name(shape), ha="center", va="center", fontsize=11)
+    ax.add_collection(LineCollection(lines, colors=BLACK, linewidths=1.5, zorder=1))
+    ax.plot(tips, len(tips) * [ROW], ">", color=BLACK, markersize=6)
 
 
 def _name(shape):
