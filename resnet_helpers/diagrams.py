@@ -410,9 +410,9 @@ def draw_runs(histories):
         histories: {name: `History`}. Runs differ in colour, line and marker.
 
     Returns:
-        Figure, 10 x 3.4 inches.
+        Figure, 8.6 x 3.2 inches.
     """
-    fig, axes = subplots(1, 2, figsize=(10, 3.4))
+    fig, axes = subplots(1, 2, figsize=(WIDTH, 3.2))
     for i, (name, history) in enumerate(histories.items()):
         style = {"color": PALETTE[i % 6], "linestyle": ("-", "--", "-.", ":")[i % 4], "marker": "osD^v"[i % 5],
                  "markersize": 4}
@@ -424,4 +424,6 @@ def draw_runs(histories):
     axes[1].set(xlabel="epoch", ylabel="test acc")
     if histories:
         axes[1].legend(fontsize=10.5)
+    if not any(r.test_acc is not None for history in histories.values() for r in history.records):
+        axes[1].set(xlim=axes[0].get_xlim(), ylim=(0, 1))
     return fig

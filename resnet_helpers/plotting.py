@@ -238,6 +238,8 @@ class Animator:
         if any(self.X):
             self.axes[0].relim()
             self.axes[0].autoscale_view()
+        else:
+            self.axes[0].set_ylim(0, 1, auto=True)  # matplotlib would mark the surroundings of 0
 
 
 class CellPicture:

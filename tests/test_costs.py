@@ -94,7 +94,7 @@ def measured_steps(size, **block):
                    sum(flops.get(f"Unchecked.{name}", {}).values()) / (2 * 4)) for name, shape in shapes.items()}
 
 
-@examples(700)
+@examples(500)
 @given(blocks(shortcut_kernel_size=KERNEL_SIZES))
 def test_every_step_of_a_block_has_the_shape_parameters_and_multiply_adds_of_the_real_one(block):
     costs, measured = block_costs(**block), measured_steps(**block)
@@ -144,7 +144,7 @@ def test_block_keeps_for_the_backward_pass_what_autograd_saves(block):
         assert 3 * kept == saved_bytes(real_block(**block), X)
 
 
-@examples(300)
+@examples(250)
 @given(blocks(max_channels=16, max_size=12))
 def test_remedies_mend_a_real_block_and_do_no_more_than_needed(block):
     remedies = block_remedies(**block)

@@ -565,7 +565,7 @@ def test_regions_picture_names_all_regions():
 
 
 def clashes(fig):
-    """Texts that leave the figure, run into each other, or into a box that they are not written in."""
+    """Texts that leave the figure, or run into each other, an image, or a box that they are not written in."""
     renderer = FigureCanvasAgg(fig).get_renderer()
     inside = fig.bbox.padded(1)
     extents = {text: text.get_window_extent(renderer).padded(-1) for text in fig.axes[0].texts if text.get_text()}
@@ -573,8 +573,8 @@ def clashes(fig):
              if not (inside.contains(*extent.min) and inside.contains(*extent.max))]
     found += [(a.get_text(), b.get_text()) for a, b in itertools.combinations(extents, 2)
               if extents[a].overlaps(extents[b])]
-    for box in (patch.get_window_extent(renderer) for patch in fig.axes[0].patches
-                if isinstance(patch, FancyBboxPatch)):
+    boxes = [patch.get_window_extent(renderer) for patch in fig.axes[0].patches if isinstance(patch, FancyBboxPatch)]
+    for box in (*boxes, *(image.get_window_extent(renderer) for image in fig.axes[0].images)):
         found += [text.get_text() for text, extent in extents.items() if extent.overlaps(box) and not (
             box.contains(*extent.min) and box.contains(*extent.max))]
     return found
@@ -586,7 +586,7 @@ LARGEST = {"input_channels": 64, "num_channels": 64, "use_1x1conv": True, "strid
 NO_PIXELS = {name: torch.zeros(1, 1) for name in ("x", "conv1", "bn1", "relu", "conv2", "bn2", "shortcut")}
 
 
-@examples(50)
+@examples(40)
 @given(BLOCKS)
 @example(LARGEST)
 def test_nothing_overlaps_in_the_drawing_of_any_block(block):

@@ -120,7 +120,7 @@ def root_mean_square(values):
     return np.sqrt(np.mean(np.square(values)))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=120, deadline=None, derandomize=True)
 @given(**FITS)
 @example(complexity=6, nested=True, target="jump", noise=0.0, num_points=2)  # pieces without data
 def test_fit_is_the_least_squares_solution_on_its_data(complexity, nested, target, noise, num_points):

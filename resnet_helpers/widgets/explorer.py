@@ -175,16 +175,16 @@ def table(head, rows, caption=""):
     titles = "".join(cell("th", title, ' scope="col"') for title in head)
     body = "".join("<tr>" + cell("th", first, ' scope="row"') + "".join(cell("td", value) for value in rest) + "</tr>"
                    for first, *rest in rows)
-    return (f'{_TABLE_STYLE}<div style="overflow-x: auto"><table class="rh-table"><caption>{html.escape(caption)}'
+    return (f'{_TABLE_STYLE}<div style="width: 0; min-width: 100%; overflow-x: auto"><table class="rh-table"><caption>{html.escape(caption)}'
             f"</caption><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>")
 
 
 _TABLE_STYLE = (
     "<style>.rh-table { border-collapse: collapse; line-height: 1.5; font-size: 14px; margin: 4px 0 } "
     ".rh-table caption { caption-side: bottom; text-align: left; line-height: 1.4; padding-top: 4px } "
-    ".rh-table th, .rh-table td { padding: 2px 10px; text-align: right; vertical-align: bottom; "
+    ".rh-table th, .rh-table td { padding: 2px 8px; text-align: right; vertical-align: bottom; "
     "font-variant-numeric: tabular-nums; border-bottom: 1px solid var(--jp-border-color2, #e0e0e0) } "
-    ".rh-table td { white-space: nowrap } .rh-table th:first-child { text-align: left }</style>")
+    ".rh-table td, .rh-table tbody th { white-space: nowrap } .rh-table th:first-child { text-align: left }</style>")
 
 
 def status(text):

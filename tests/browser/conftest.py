@@ -73,13 +73,18 @@ class Lab:
 
     def open(self, name, theme="light", width=1280):
         """Open a fresh copy of a notebook of `notebooks/`, with a kernel of its own."""
-        self.notebooks.append(OpenNotebook(self.browser, self.server, name, theme, width))
+        return self._open(self.server.fresh_copy(name), theme, width)
+
+    def new(self, cells, theme="light", width=1280):
+        """Open a notebook with these code cells, which nothing has run."""
+        return self._open(self.server.write(cells), theme, width)
+
+    def _open(self, path, theme, width):
+        self.notebooks.append(OpenNotebook(self.browser, self.server, path, theme, width))
         return self.notebooks[-1]
 
 
-@pytest.fixture
-def lab(request, browser, server):
-    """`lab.open("02_residual_block.ipynb", theme="dark", width=1280)` gives an `OpenNotebook`."""
+def open_lab(request, browser, server):
     lab = Lab(browser, server)
     request.node.stash[OPEN] = lab.notebooks
     yield lab
@@ -88,12 +93,30 @@ def lab(request, browser, server):
 
 
 @pytest.fixture
-def measure(request, browser):
+def lab(request, browser, server):
+    """`lab.open("02_residual_block.ipynb", theme="dark", width=1280)` gives an `OpenNotebook`, `lab.new` another."""
+    yield from open_lab(request, browser, server)
+
+
+@pytest.fixture(scope="module")
+def shared_lab(request, browser, server):
+    """The same for notebooks that all tests of a file share, because it takes long to open one."""
+    yield from open_lab(request, browser, server)
+
+
+@pytest.fixture
+def report(request, browser):
+    """`report(line)` prints a line at the end of the test run."""
+    return request.config.stash.setdefault(TIMES, [machine(browser)]).append
+
+
+@pytest.fixture
+def measure(report):
     """`measure(label, times)` prints median and 95th percentile of times in ms at the end of the test run."""
     def measure(label, times):
         median, p95 = (float(value) for value in np.percentile(times, [50, 95]))
-        line = f"{label}: median {median:.0f} ms, 95th percentile {p95:.0f} ms ({len(times)} times)"
-        request.config.stash.setdefault(TIMES, [machine(browser)]).append(line)
+        report(f"{label}: {median:.0f} ms" if len(times) == 1 else
+               f"{label}: median {median:.0f} ms, 95th percentile {p95:.0f} ms ({len(times)} times)")
         return median, p95
     return measure
 
@@ -101,7 +124,8 @@ def measure(request, browser):
 def machine(browser):
     hardware, versions = describe_hardware(torch.device("cpu")), describe_versions()
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jupyterlab", "ipywidgets"))
-    return (f"on {hardware['name']}, {hardware['cores']} cores, {versions['system']}, "
+    load = f" with a load average of {os.getloadavg()[1]:.1f} before" if hasattr(os, "getloadavg") else ""
+    return (f"on {hardware['name']}, {hardware['cores']} cores{load}, {versions['system']}, "
             f"Python {versions['python']}, {packages}, Chromium {browser.version}:")
 
 
@@ -117,7 +141,8 @@ def pytest_runtest_makereport(item, call):
     """Keep a picture of every open notebook when a test fails, and say where it is."""
     report = yield
     if report.failed and report.when != "teardown":
-        for n, notebook in enumerate(item.stash.get(OPEN, []), start=1):
+        notebooks = [notebook for node in item.listchain() for notebook in node.stash.get(OPEN, [])]
+        for n, notebook in enumerate(notebooks, start=1):
             report.sections.append((f"{notebook.name} in the browser", keep_screenshot(item, n, notebook)))
     return report
 

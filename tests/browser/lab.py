@@ -42,34 +42,54 @@ SLIDER = """handle => {
 
 TRACK = "xpath=ancestor::*[contains(@class, 'noUi-base')]"
 
-# The clock starts when the browser gets the first mouse or key event (not when the page handles it), and stops
-# in the second frame after the container's contents have changed and its images are decoded: by then the first
-# of these frames is on the screen.
-START_TIMER = """(container, limit) => {
+# What has the keyboard focus, as its label or text, or "slider"; null if it is outside.
+FOCUSED = """output => {
+    const focused = document.activeElement;
+    if (!output.contains(focused)) return null;
+    if (focused.matches('[role=slider]')) return 'slider';
+    return (focused.labels?.length ? focused.labels[0] : focused).innerText.trim();
+}"""
+FIRST_STOP = "input:enabled, select:enabled, button:enabled, [tabindex='0']"
+
+# The clock starts when the browser gets the first mouse or key event (not when the page handles it), in a field for
+# text or numbers the last one, Enter; it stops in the second frame after the container's contents have changed and its
+# images are decoded: by then the first of these frames is on the screen.
+START_TIMER = """(container, [text, limit]) => {
     const before = container.innerHTML, inputs = ['pointerdown', 'pointermove', 'keydown', 'input', 'change'];
     const nextFrame = () => new Promise(requestAnimationFrame);
     let start;
+    const isField = element => element.matches?.('[type=text], [type=number]');
     const onInput = event => {
-        if (event.type !== 'pointermove' || event.buttons) start ??= event.timeStamp;
+        if (event.type === 'pointermove' && !event.buttons) return;
+        if (start === undefined || isField(event.target)) start = event.timeStamp;
     };
     inputs.forEach(name => window.addEventListener(name, onInput, true));
     const changed = new Promise(resolve => {
         const observer = new MutationObserver(() => {
-            if (start === undefined || container.innerHTML === before) return;
+            if (start === undefined || container.innerHTML === before || !container.innerText.includes(text)) return;
             observer.disconnect();
-            resolve(true);
+            resolve(start);
         });
         observer.observe(container, {attributes: true, characterData: true, childList: true, subtree: true});
-        setTimeout(() => { observer.disconnect(); resolve(false); }, limit);
+        setTimeout(() => { observer.disconnect(); resolve(null); }, limit);
     });
-    window.changeTime = changed.then(async inTime => {
+    window.changeTime = changed.then(async began => {
         inputs.forEach(name => window.removeEventListener(name, onInput, true));
-        if (!inTime) return null;
+        if (began === null) return null;
         await Promise.all([...container.querySelectorAll('img')].map(img => img.decode().catch(() => null)));
         await nextFrame();
         await nextFrame();
-        return performance.now() - start;
+        return performance.now() - began;
     });
+}"""
+
+# The layout has no event that says it is done: it is when nothing has moved for 10 frames.
+SETTLED = """async panel => {
+    const now = () => [panel.clientWidth, panel.clientHeight, panel.scrollHeight, panel.scrollTop].join();
+    for (let before = now(), still = 0; still < 10; before = now()) {
+        await new Promise(requestAnimationFrame);
+        still = now() === before ? still + 1 : 0;
+    }
 }"""
 
 CONTENT_BOTTOM = """panel => [...panel.querySelectorAll('.jp-Cell')].pop().getBoundingClientRect().bottom
@@ -161,6 +181,18 @@ class Server:
             raise FileNotFoundError(f"no {name} in {NOTEBOOKS}")
         return f"{folder.name}/{name}"
 
+    def write(self, cells):
+        """Write a notebook with these code cells into a new folder; return `folder/scratch.ipynb`."""
+        folder = self.root / secrets.token_hex(4)
+        folder.mkdir()
+        path = folder / "scratch.ipynb"
+        path.write_text(json.dumps({
+            "nbformat": 4, "nbformat_minor": 5,
+            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+            "cells": [{"cell_type": "code", "id": f"cell-{i}", "source": source, "metadata": {}, "outputs": [],
+                       "execution_count": None} for i, source in enumerate(cells)]}), encoding="utf-8")
+        return f"{folder.name}/{path.name}"
+
     def stop_kernel(self, path):
         for session in self._request("GET", "/api/sessions"):
             if session["path"] == path:
@@ -183,18 +215,19 @@ class OpenNotebook:
     Args:
         browser: Playwright's browser.
         server: a `Server`.
-        name: file name in `notebooks/`; a fresh copy is opened.
+        path: of the notebook, from the server's root: `server.fresh_copy(name)` or `server.write(cells)`.
         theme: "light" or "dark".
         width, height: of the window, in CSS pixels.
 
     Attributes:
         page: Playwright's page, for whatever has no method here.
+        folder: the notebook's, where it reads and writes files.
         console_errors: what the page has written to the console as errors, and uncaught exceptions.
     """
 
-    def __init__(self, browser, server, name, theme="light", width=1280, height=900):
-        self.name, self.console_errors, self._server = name, [], server
-        self._path = server.fresh_copy(name)
+    def __init__(self, browser, server, path, theme="light", width=1280, height=900):
+        self.name, self.console_errors, self._server, self._path = path.split("/")[-1], [], server, path
+        self.folder = (server.root / path).parent
         server.set_theme(theme)
         self._context = browser.new_context(viewport={"width": width, "height": height}, locale="en-US")
         self.page = self._context.new_page()
@@ -204,13 +237,18 @@ class OpenNotebook:
             self._open()
         except Exception as error:
             self.close()
-            raise RuntimeError(f"{name} did not open in JupyterLab. {server.end_of_log()}") from error
+            raise RuntimeError(f"{self.name} did not open in JupyterLab. {server.end_of_log()}") from error
 
     def _open(self):
         self.page.goto(f"{self._server.url}/lab/tree/{self._path}?reset&token={self._server.token}")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
         self.page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext")
         self._wait_for("window.jupyterapp.shell.currentWidget.sessionContext.ready", 60, "starting its kernel")
+
+    @property
+    def _panel(self):
+        """What scrolls, with all cells in it."""
+        return self.page.locator(".jp-Notebook .jp-WindowedPanel-outer").first
 
     def _wait_for(self, promise, timeout, doing):
         if not self.page.evaluate(WITHIN_LIMIT.replace("PROMISE", promise), timeout * 1000):
@@ -235,6 +273,16 @@ class OpenNotebook:
         self.page.evaluate("i => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = i }", i)
         self._command("notebook:run-cell", timeout, f"running cell {i}")
 
+    def ask(self, code, timeout=60):
+        """Run code in the last cell, in place of what is there; return the text that it shows."""
+        last = self.page.evaluate("""code => {
+            const cells = window.jupyterapp.shell.currentWidget.content.widgets;
+            cells[cells.length - 1].model.sharedModel.setSource(code);
+            return cells.length - 1;
+        }""", code)
+        self.run_cell(last, timeout)
+        return self.cell_output(last).inner_text().partition(":")[2].strip()  # without the number of the output
+
     def find_cell(self, text):
         """Number of the first code cell whose source has this text."""
         sources = self.page.evaluate("""() => window.jupyterapp.shell.currentWidget.content.widgets.map(
@@ -256,17 +304,38 @@ class OpenNotebook:
         self.page.wait_for_function("""name => document.body.dataset.jpThemeName === name
             && !document.querySelector('#jupyterlab-splash')""", arg=THEMES[theme])
 
+    def resize(self, width, height=900, zoom=1.0):
+        """Give the window this size in pixels of the screen, zoom the page as a browser does, and scroll to the top."""
+        devtools = self._context.new_cdp_session(self.page)
+        devtools.send("Emulation.setDeviceMetricsOverride", {
+            "width": round(width / zoom), "height": round(height / zoom), "deviceScaleFactor": zoom, "mobile": False})
+        self.page.wait_for_function("width => innerWidth === width", arg=round(width / zoom))
+        self._panel.evaluate("panel => panel.scrollTo(0, 0)")
+        self._panel.evaluate(SETTLED)
+
+    def toggle_side_bar(self):
+        """Open or close the file browser at the left."""
+        self._command("application:toggle-left-area", 30, "opening or closing the side bar")
+        self._panel.evaluate(SETTLED)
+
     def screenshot(self, path):
         """Save the whole notebook, top to bottom, as one picture (the first 16,000 pixels of it)."""
         size = self.page.viewport_size
-        panel = self.page.locator(".jp-Notebook .jp-WindowedPanel-outer").first
+        panel = self._panel
         height, scrolled = int(panel.evaluate(CONTENT_BOTTOM)) + 50, panel.evaluate("panel => panel.scrollTop")
         self.page.set_viewport_size({"width": size["width"], "height": min(max(height, size["height"]), 16_000)})
         panel.evaluate("panel => panel.scrollTo(0, 0)")
-        self.page.wait_for_timeout(300)  # for the layout, which has no event that says it is done
+        panel.evaluate(SETTLED)
         self.page.screenshot(path=str(path))
         self.page.set_viewport_size(size)
         panel.evaluate("(panel, top) => panel.scrollTo(0, top)", scrolled)
+
+    def eventually(self, read, expected=True, timeout=60):
+        """What `read()` gives as soon as that is `expected`, else after `timeout` seconds: to compare in an assert."""
+        end = time.monotonic() + timeout
+        while (value := read()) != expected and time.monotonic() < end:
+            self.page.wait_for_timeout(20)  # meanwhile the page's events are handled
+        return value
 
     # --- controls, found by their label ---
 
@@ -318,7 +387,8 @@ class OpenNotebook:
                     return getattr(self, f"_choose_{kind}")(control, value, by)
         raise ValueError(f"no control that can be changed is labelled {label!r}")
 
-    def _press_or_click(self, control, by):
+    def press_or_click(self, control, by):
+        """Activate a locator's button, checkbox or radio button by "mouse" or "keyboard"."""
         if by == "mouse":
             control.click()
         else:
@@ -326,19 +396,39 @@ class OpenNotebook:
 
     def _choose_checkbox(self, control, value, by):
         if control.is_checked() != value:
-            self._press_or_click(control, by)
+            self.press_or_click(control, by)
 
     def _choose_radio(self, control, value, by):
-        self._press_or_click(control, by)
+        self.press_or_click(control, by)
 
     def _choose_textbox(self, control, value, by):
-        control.fill(str(value))
-        control.press("Enter")
+        if by == "mouse":
+            control.click()
+        control.press("ControlOrMeta+A")
+        self.page.keyboard.type(str(value))
+        self.page.keyboard.press("Enter")
+
+    def _choose_spinbutton(self, control, value, by):
+        """Near numbers by the field's arrows or the arrow keys, others typed."""
+        step = float(control.get_attribute("step"))
+        steps = round((value - float(control.input_value())) / step, 6)
+        if steps not in (-2, -1, 1, 2):
+            self._choose_textbox(control, value, by)
+            return
+        for _ in range(abs(int(steps))):
+            if by == "mouse":
+                box = control.bounding_box()
+                control.click(position={"x": box["width"] - 10, "y": box["height"] * (0.3 if steps > 0 else 0.7)})
+            else:
+                control.press("ArrowUp" if steps > 0 else "ArrowDown")
 
     def _choose_listbox(self, control, value, by):
         control.select_option(index=position(control, value))
 
     def _choose_combobox(self, control, value, by):
+        if control.evaluate("control => control.tagName") == "INPUT":  # a text field with suggestions
+            self._choose_textbox(control, value, by)
+            return
         if by == "mouse":  # the open list is no part of the page; Playwright chooses without opening it
             self._choose_listbox(control, value, by)
             return
@@ -348,7 +438,7 @@ class OpenNotebook:
             self.page.keyboard.press("ArrowDown" if steps > 0 else "ArrowUp")
         self.page.keyboard.press("Enter")
 
-    _choose_button, _choose_spinbutton = _choose_radio, _choose_textbox
+    _choose_button = _choose_radio
 
     def _choose_slider(self, control, value, by):
         low, high, now = control.evaluate(SLIDER)
@@ -368,21 +458,31 @@ class OpenNotebook:
             if now == before or (now < value) != forward and abs(now - value) > 1e-9:
                 raise ValueError(f"the slider goes from {before:g} to {now:g} and never stands at {value:g}")
 
+    def tab_stops(self, within):
+        """Where the Tab key stops in this locator: labels or texts, "slider" for a slider."""
+        within.evaluate(f"output => output.querySelector(`{FIRST_STOP}`).focus()")
+        stops = []
+        while (stop := within.evaluate(FOCUSED)) is not None and len(stops) < 200:
+            stops.append(stop)
+            self.page.keyboard.press("Tab")
+        return stops
+
     # --- time ---
 
-    def time_change(self, action, container, timeout=30):
+    def time_change(self, action, container, text="", timeout=30):
         """Milliseconds from the first mouse or key event of `action` to the new contents on the screen.
 
         Args:
             action: a function that clicks or presses keys, for example `lambda: notebook.choose("strides", 2)`.
             container: locator of the element whose contents change: the drawing, without the controls.
+            text: what must be in the new contents.
             timeout: seconds to wait for the change.
 
         Raises:
             TimeoutError: nothing in the container changed.
         """
         self.page.bring_to_front()  # a hidden page gets no frames
-        container.evaluate(START_TIMER, timeout * 1000)
+        container.evaluate(START_TIMER, [text, timeout * 1000])
         action()
         milliseconds = self.page.evaluate("() => window.changeTime")
         if milliseconds is None:
