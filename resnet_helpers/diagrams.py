@@ -66,7 +66,7 @@ def draw_class_fit(fit):
     fig, ax = drawing(WIDTH, 3.4)
     top = 1.15 * max(*fit.class_distances[True], *fit.class_distances[False], fit.distance)
     classes = "F₁" if fit.complexity == 1 else f"F₁ to {class_name(fit.complexity)}"
-    _draw_regions(_Panel(ax, (0.06, 0.2, 2.65, 2.65), f"{classes} around f*"), fit)
+    _draw_regions(_Panel(ax, (0.06, 0.15, 2.65, 2.65), f"{classes} around f*"), fit)
     _draw_fit(_Panel(ax, (3.2, 0.6, 2.35, 2.2), f"best fit of {class_name(fit.complexity)} to the data", "x",
                      xlim=(0, 1), ylim=(-1, 2), xticks=(0, 0.5, 1), yticks=(-1, 0, 1, 2)), fit)
     _draw_distances(_Panel(ax, (6.1, 0.6, 2.4, 2.2), "distance to f* so far", "complexity k", xlim=(0.5, 6.5),
@@ -91,7 +91,7 @@ class _Panel:
     def __init__(self, ax, box, title, xlabel="", xlim=(0, 1), ylim=(0, 1), xticks=(), yticks=()):
         self.ax, self.box, self.xlim, self.ylim = ax, box, xlim, ylim
         left, bottom, width, height = box
-        ax.text(left + width / 2, bottom + height + 0.28, title, ha="center", fontsize=12.5)
+        ax.text(left + width / 2, bottom + height + 0.33, title, ha="center", fontsize=12.5)
         ax.text(left + width / 2, bottom - 0.48, xlabel, ha="center", fontsize=11.5)
         for tick in xticks:
             self.plot([tick, tick], ylim, color="#DDDDDD", linewidth=0.8, zorder=0)
@@ -113,11 +113,14 @@ class _Panel:
     def plot(self, x, y, *args, **kwargs):
         self.ax.plot(self.x(x), self.y(y), *args, **kwargs)
 
-    def legend(self, entries, columns=1, width=0.82):
-        """Samples of line and marker with their names, from the upper left corner, for (name, format, style)s."""
+    def legend(self, entries, columns=1, width=0.82, above=False):
+        """Samples of line and marker with their names, for (name, format, style)s.
+
+        They begin in the upper left corner of the panel, or just above it.
+        """
         for i, (name, fmt, style) in enumerate(entries):
             x = self.box[0] + 0.15 + i % columns * width
-            y = self.box[1] + self.box[3] - 0.12 - i // columns * 0.24
+            y = self.box[1] + self.box[3] + (0.12 if above else -0.12) - i // columns * 0.24
             self.ax.plot([x, x + 0.15, x + 0.3], [y, y, y], fmt, markevery=[1], **style)
             self.ax.text(x + 0.4, y, name, va="center", fontsize=10.5)
 
@@ -163,7 +166,7 @@ def _draw_fit(panel, fit):
     panel.plot(fit.grid, fit.f_star, "--", **F_STAR)
     for i, height in enumerate(fit.heights.clamp(-1, 2).tolist()):
         panel.plot(fit.edges[i:i + 2], [height, height], **FIT)
-    panel.legend([("data", ".", DATA), ("f*", "--", F_STAR), ("fit", "-", FIT)], columns=3)
+    panel.legend([("data", ".", DATA), ("f*", "--", F_STAR), ("fit", "-", FIT)], columns=3, above=True)
 
 
 def _draw_distances(panel, fit):
@@ -214,7 +217,7 @@ def draw_block(costs, maps=None):
     ax.text(PLUS + 0.12, ROW + 0.62, _name(costs.shortcut_shape), color=BLUE, fontsize=11, va="center")
     _addition(ax, costs)
     if maps:
-        _draw_maps(ax, maps)
+        _draw_maps(ax, maps, convolved=bool(costs.shortcut))
     ax.text(0.09, bottom + 0.1, "on edges: channels × height × width; in boxes: parameters last"
             + ("; pictures: one channel, blue below zero, orange above" if maps else ""),
             fontsize=10, color=GREY, va="bottom")
@@ -236,7 +239,7 @@ def _addition(ax, costs):
     ax.text(PLUS - 0.02, ROW - 0.6, textwrap.fill(message, 26), fontsize=10, va="top")
 
 
-def _draw_maps(ax, maps):
+def _draw_maps(ax, maps, convolved):
     """The feature map on each edge, below its shape; that of the shortcut beside its line."""
     from matplotlib.collections import PolyCollection
     half, frames = MAP_SIDE / 2, []
@@ -249,6 +252,8 @@ def _draw_maps(ax, maps):
         if i is not None:
             label = {"relu": "ReLU", "bn2": "g(x)", "sum": "g(x) + x"}.get(name, name)
             ax.text(x, ROW - 1.8, label, ha="center", va="center", fontsize=11)
+    label = "conv3(x)" if convolved else "x"
+    ax.text(PLUS + 0.7 + half + 0.08, SHORTCUT_ROW, label, fontsize=11, va="center", color=BLUE)
     ax.add_collection(PolyCollection(frames, facecolor="none", edgecolor=GREY, linewidth=1, zorder=3))
 
 
@@ -338,10 +343,11 @@ def draw_resnet(stages, size, in_channels=1, shortcuts=True):
         if shortcuts and stage.blocks:
             _arcs(ax, edges, MIDDLE + height / 2 + 0.05, dashed=[bool(shortcut) for _, shortcut in stage.blocks])
         kind = {"b1": "stem", "linear": "classifier"}.get(stage.name) or _count(len(stage.blocks), "block")
-        _stage_label(ax, centre, stage.name, kind, stage.shape)
+        label = f"{boxes[-1][0][0]} → {_name(stage.shape)}" if stage is stages[-1] else _name(stage.shape)
+        _stage_label(ax, centre, stage.name, kind, label)
     height = size * inch_per_pixel / 4
     ax.plot([0.75, 0.75], [MIDDLE - height / 2, MIDDLE + height / 2], color=BLACK, linewidth=3, solid_capstyle="butt")
-    _stage_label(ax, 0.75, "image", "at ¼ scale", (in_channels, size, size))
+    _stage_label(ax, 0.75, "image", "at ¼ scale", _name((in_channels, size, size)))
     _scale_bars(ax, inch_per_channel, inch_per_pixel, stages[0].shape[1], shortcuts)
     return fig
 
@@ -381,7 +387,7 @@ def _arcs(ax, edges, bottom, dashed):
 
 
 def _stage_label(ax, x, name, kind, shape):
-    ax.text(x, 0.82, f"{name}\n{kind}\n{_name(shape)}", ha="center", va="center", fontsize=10.5, linespacing=1.3)
+    ax.text(x, 0.82, f"{name}\n{kind}\n{shape}", ha="center", va="center", fontsize=10.5, linespacing=1.3)
 
 
 def _count(n, noun):

@@ -74,6 +74,7 @@ def _block_input(label, input_channels, size):
     if input_channels == 1:
         return X
     conv0 = _with_fixed_weights(lambda: nn.Conv2d(1, input_channels, kernel_size=3, padding=1))
+    conv0.weight.abs_()  # so that bright stays bright, and the image can be recognised
     return F.relu(F.batch_norm(conv0(X), None, None, training=True)) if size > 1 else F.relu(conv0(X))
 
 

@@ -235,11 +235,12 @@ class Animator:
             line.set_data(X, Y)
             if line.get_marker() in ("None", None, "", "."):
                 line.set_marker("." if len(X) <= 30 else "")  # a single point has no line to be seen by
+        ax = self.axes[0]
         if any(self.X):
-            self.axes[0].relim()
-            self.axes[0].autoscale_view()
-        else:
-            self.axes[0].set_ylim(0, 1, auto=True)  # matplotlib would mark the surroundings of 0
+            ax.relim()
+            ax.autoscale_view()
+        elif ax.get_autoscaley_on() and ax.get_yscale() == "linear":
+            ax.set_ylim(0, 1, auto=True)  # matplotlib would mark the surroundings of 0
 
 
 class CellPicture:

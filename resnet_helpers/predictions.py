@@ -264,11 +264,15 @@ def draw_overview(predictions, class_names, true, predicted, indices, chosen=Non
     """
     side = CELL * predictions.num_classes
     top = max(side + 1.15, _bars_height(predictions))
-    fig, ax = drawing(max(8.6, side + 1.3 + BARS_WIDTH), ROW_HEIGHT + 0.1 + top)
-    _draw_confusion(ax, (1.0, ROW_HEIGHT + 0.1 + top - side - 1.1), predictions, class_names, true, predicted)
-    corner = (side + 1.2, ROW_HEIGHT + 0.1 + top - _bars_height(predictions))
+    note, width = 0.35, max(8.6, side + 1.3 + BARS_WIDTH)
+    height = note + ROW_HEIGHT + 0.1 + top
+    fig, ax = drawing(width, height)
+    _draw_confusion(ax, (1.0, height - side - 1.1), predictions, class_names, true, predicted)
+    corner = (side + 1.2, height - _bars_height(predictions))
     _draw_probabilities(ax, corner, predictions, class_names, None if chosen is None else indices[chosen])
-    _draw_images(ax, (0.1, 0), predictions, class_names, indices, chosen)
+    caption = "the surest first; below each image: true class, predicted class and its probability"
+    _text(ax, width / 2, note / 2, caption, 11, color=GREY)
+    _draw_images(ax, (0.1, note), predictions, class_names, indices, chosen)
     return fig
 
 

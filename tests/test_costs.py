@@ -94,7 +94,7 @@ def measured_steps(size, **block):
                    sum(flops.get(f"Unchecked.{name}", {}).values()) / (2 * 4)) for name, shape in shapes.items()}
 
 
-@examples(500)
+@examples(400)
 @given(blocks(shortcut_kernel_size=KERNEL_SIZES))
 def test_every_step_of_a_block_has_the_shape_parameters_and_multiply_adds_of_the_real_one(block):
     costs, measured = block_costs(**block), measured_steps(**block)
@@ -106,7 +106,7 @@ def test_every_step_of_a_block_has_the_shape_parameters_and_multiply_adds_of_the
     assert costs.input_shape == (block["input_channels"], block["size"], block["size"])
 
 
-@examples(600)
+@examples(400)
 @given(blocks(max_size=24, shortcut_kernel_size=KERNEL_SIZES))
 @example({"input_channels": 1, "num_channels": 5, "use_1x1conv": False, "strides": 1, "size": 6,
           "shortcut_kernel_size": 1})  # torch adds these without a word
@@ -144,7 +144,7 @@ def test_block_keeps_for_the_backward_pass_what_autograd_saves(block):
         assert 3 * kept == saved_bytes(real_block(**block), X)
 
 
-@examples(250)
+@examples(200)
 @given(blocks(max_channels=16, max_size=12))
 def test_remedies_mend_a_real_block_and_do_no_more_than_needed(block):
     remedies = block_remedies(**block)
@@ -222,7 +222,7 @@ MODELS = {"size": st.integers(1, 256), "num_classes": st.integers(1, 1000), "in_
           "shortcuts": st.booleans()}
 
 
-@examples(25)
+@examples(20)
 @given(**MODELS)
 def test_stages_of_resnet18_and_34_have_the_shapes_and_costs_of_the_real_ones(**arguments):
     check_model(18, **arguments)

@@ -175,8 +175,8 @@ def table(head, rows, caption=""):
     titles = "".join(cell("th", title, ' scope="col"') for title in head)
     body = "".join("<tr>" + cell("th", first, ' scope="row"') + "".join(cell("td", value) for value in rest) + "</tr>"
                    for first, *rest in rows)
-    return (f'{_TABLE_STYLE}<div style="width: 0; min-width: 100%; overflow-x: auto"><table class="rh-table"><caption>{html.escape(caption)}'
-            f"</caption><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>")
+    return (f'{_TABLE_STYLE}<div style="width: 0; min-width: 100%; overflow-x: auto"><table class="rh-table">'
+            f"<caption>{html.escape(caption)}</caption><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>")
 
 
 _TABLE_STYLE = (

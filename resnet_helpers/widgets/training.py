@@ -64,7 +64,7 @@ class TrainingPanel(widgets.VBox):
 
     def __init__(self, *, folder=".", **settings):
         self._controls = _make_controls()
-        self.folder, self.runs, self._seed = Path(folder), [], 0
+        self.folder, self.runs = Path(folder), []
         self._make_widgets()
         super().__init__([widgets.HBox([control.box for control in self._controls.values()], layout=ROW),
                           widgets.HBox([self._train, self._pause, self._stop, self._bar], layout=ROW),
@@ -88,7 +88,7 @@ class TrainingPanel(widgets.VBox):
         """Start a run with the present settings, unless one is going."""
         if self._run and self._run.is_active():
             return
-        settings = RunSettings(**{name: getattr(self, name) for name in self._controls}, seed=self._seed)
+        settings = RunSettings(**{name: getattr(self, name) for name in self._controls})
         self._animator = self._new_animator()
         self._run = BackgroundRun(settings, on_progress=self._draw, on_change=self._changed)
         self._changed(self._run)
@@ -151,7 +151,6 @@ class TrainingPanel(widgets.VBox):
             self._animator.draw()
             if run.history.records:
                 self._add(FinishedRun(self._free_name(f"run {len(self.runs) + 1}"), run.history))
-                self._seed += 1
 
     def _show_state(self):
         run = self._run
@@ -268,7 +267,7 @@ class TrainingPanel(widgets.VBox):
         if old is not None:
             if old._run:
                 old._run.stop(wait=1.0)  # long enough for what it measured to get into the list
-            self.runs, self._seed, old._run = old.runs, old._seed, None
+            self.runs, old._run = old.runs, None
             old.close()
         self._of_cell[self._cell] = self
 

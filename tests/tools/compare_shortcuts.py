@@ -1,0 +1,18 @@
+"""What shortcuts change in the quick run of notebook 4: 18 and 34 layers, with and without them. Prints a line per run.
+
+    python tests/tools/compare_shortcuts.py [SEED ...]
+"""
+
+import sys
+
+from resnet_helpers.runs import BackgroundRun, RunSettings
+from resnet_helpers.training import describe_hardware, describe_versions
+
+if __name__ == "__main__":
+    for seed in map(int, sys.argv[1:] or ["0"]):
+        for depth in (18, 34):
+            for shortcuts in (True, False):
+                run = BackgroundRun(RunSettings(depth=depth, shortcuts=shortcuts, seed=seed)).start()
+                run.join()
+                print(f"seed {seed}  {run.settings.model:9}  {run.history}  {run._timer.sum():.0f} s", flush=True)
+    print(describe_hardware(run.device or next(run.net.parameters()).device), describe_versions())
