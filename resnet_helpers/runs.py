@@ -129,7 +129,7 @@ class BackgroundRun:
         self.history, self.net, self.error = History(), None, None
         self.state, self.fraction = "preparing", 0.0
         self._timer, self._spent, self._last_batch, self._next_notice = Timer(), 0.0, None, 0.0
-        self._lock = threading.Lock()
+        self._lock, self._num_threads = threading.Lock(), torch.get_num_threads()
         self._may_go_on, self._must_stop = threading.Event(), threading.Event()
         self._may_go_on.set()
         self._thread = threading.Thread(target=self._work, name="training", daemon=True)
@@ -178,6 +178,7 @@ class BackgroundRun:
         return self._spent * (1 - self.fraction) / self.fraction if self._spent > 1 else None
 
     def _work(self):
+        torch.set_num_threads(self._num_threads)  # a new thread would take what an explorer may have set for a moment
         try:
             self._train()
             outcome = "finished"

@@ -87,6 +87,18 @@ def test_progress_and_changes_are_told_in_order(few_images):
     assert epochs == sorted(epochs) and epochs[-1] == 1
 
 
+def test_threads_set_aside_by_an_explorer_do_not_slow_a_run(few_images):
+    run = BackgroundRun(RunSettings(**QUICK))
+    before, seen = torch.get_num_threads(), []
+    run.on_progress = lambda *_: seen.append(torch.get_num_threads())
+    torch.set_num_threads(before + 1)
+    try:
+        run.start().join(60)
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {before}
+
+
 def test_pause_waits_and_its_time_is_not_counted(few_images):
     run = BackgroundRun(RunSettings(num_epochs=50, batch_size=10)).start()
     wait_for(lambda: run.history.records)

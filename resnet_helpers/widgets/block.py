@@ -78,6 +78,8 @@ def describe_block(costs, use_1x1conv, strides):
     """A `BlockCosts` in a sentence: the call and its output shape, or why there is none."""
     call = (f"Residual({costs.input_shape[0]}, {costs.branch_shape[0]}, use_1x1conv={use_1x1conv}, "
             f"strides={strides})")
+    if costs.shortcut and costs.shortcut[0].operation.startswith("3"):
+        call += " with the article's 3×3 conv3"
     if costs.output_shape:
         return f"{call}: input shape {costs.input_shape}, output shape {costs.output_shape}."
     reason = (f"torch says: {costs.error}." if costs.error else

@@ -125,7 +125,7 @@ def switch(description):
     return Control(widgets.Checkbox(description=description, indent=False, layout={"width": "max-content"}))
 
 
-def choice(description, options, value=None):
+def choice(description, options):
     """Radio buttons, all options in sight; each is labelled `description = option`, so that each can be read alone.
 
     Args:
