@@ -17,6 +17,7 @@ from resnet_helpers.plotting import (
     PALE_BLUE,
     PALE_GREY,
     PALETTE,
+    TEXT_ORANGE,
     WHITE,
     drawing,
     subplots,
@@ -233,7 +234,7 @@ def _addition(ax, costs):
         _box(ax, PLUS + PITCH, ROW, ("ReLU",), width=0.62)
         return
     ax.text(PLUS + 0.27, ROW, f"{_name(costs.branch_shape)} and\n{_name(costs.shortcut_shape)}\ndo not fit",
-            fontsize=12, va="center", color=ORANGE, weight="bold")
+            fontsize=12, va="center", color=TEXT_ORANGE, weight="bold")
     message = (f'torch says: "{costs.error}"' if costs.error else
                "torch says nothing: it would stretch the shortcut to fit, which is not what a block means")
     ax.text(PLUS - 0.02, ROW - 0.6, textwrap.fill(message, 26), fontsize=10, va="top")

@@ -20,10 +20,12 @@ import numpy as np
 BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK = PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 WHITE, GREY, PALE_GREY, PALE_BLUE = "#ffffff", "#6b6b6b", "#f4f4f4", "#e3f1fa"
+TEXT_GREEN, TEXT_ORANGE = "#007F5C", "#B84F00"  # the same hues, dark enough for words on white
 PIXELS_PER_INCH = 100  # on the page; the PNG has twice as many, for sharp text on fine screens
 
 # What `to_svg` turns these colours into under a dark JupyterLab theme: light on dark, the same hue.
 DARK = {"#0072B2": "#56B4E9", "#D55E00": "#FF9A4D", "#009E73": "#2FD4A7", "#000000": "#F0F0F0",
+        TEXT_GREEN: "#2FD4A7", TEXT_ORANGE: "#FF9A4D",
         WHITE: "#111111", GREY: "#B0B0B0", PALE_GREY: "#2B2B2B", PALE_BLUE: "#12354A", "#DDDDDD": "#444444"}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from resnet_helpers.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, WHITE, drawing
+from resnet_helpers.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT_GREEN, TEXT_ORANGE, WHITE, drawing
 from resnet_helpers.training import check_not_empty, move_to
 
 PAGE = 8  # images shown at once
@@ -301,7 +301,7 @@ def _draw_images(ax, corner, predictions, class_names, indices, chosen):
         _image(ax, predictions.images[index], x, bottom + ROW_HEIGHT - 0.5, THUMBNAIL)
         if i == chosen:
             _frame(ax, x - 0.485, bottom + ROW_HEIGHT - 0.985, 0.97, 0.97)
-        sign, colour = ("✓", GREEN) if label == guess else ("✗", ORANGE)
+        sign, colour = ("✓", TEXT_GREEN) if label == guess else ("✗", TEXT_ORANGE)
         _text(ax, x, bottom + 0.52, _short(class_names[label], 11), 10.5)  # on narrow pages the row shrinks
         _text(ax, x, bottom + 0.32, f"{sign} {_short(class_names[guess], 10)}", 10.5, color=colour)
         _text(ax, x, bottom + 0.12, f"{p:.2f}", 10.5)
@@ -320,7 +320,7 @@ def _draw_probabilities(ax, corner, predictions, class_names, index):
     right = label == guess
     for y, heading, text, colour in ((0.2, "true class", _short(class_names[label], 14), BLACK),
                                      (0.8, "predicted", f"{'✓' if right else '✗'} {_short(class_names[guess])}",
-                                      GREEN if right else ORANGE)):
+                                      TEXT_GREEN if right else TEXT_ORANGE)):
         _text(ax, left + 1.55, top - y, heading, ha="left", color=GREY)
         _text(ax, left + 1.55, top - y - 0.22, text, 12, ha="left", weight="bold", color=colour)
     start, ys = left + 1.05, top - 1.6 - BAR * np.arange(predictions.num_classes) - 0.04
@@ -332,7 +332,8 @@ def _draw_probabilities(ax, corner, predictions, class_names, index):
         weight = "bold" if c in (label, guess) else "normal"
         _text(ax, start - 0.06, y, _short(class_names[c], 11), ha="right", weight=weight)
         _text(ax, start + BAR_LENGTH * lengths[c] + 0.05, y, f"{lengths[c]:.2f}", ha="left", weight=weight)
-    _text(ax, start + BAR_LENGTH * lengths[label] + 0.42, ys[label], "◂ true", ha="left", color=GREEN, weight="bold")
+    _text(ax, start + BAR_LENGTH * lengths[label] + 0.42, ys[label], "◂ true", ha="left", weight="bold",
+          color=TEXT_GREEN)
 
 
 def _draw_confusion(ax, corner, predictions, class_names, true, predicted):
