@@ -179,11 +179,16 @@ class BackgroundRun:
 
     def _work(self):
         torch.set_num_threads(self._num_threads)  # a new thread would take what an explorer may have set for a moment
+        oldest = torch.ones(1, requires_grad=True) * 1
         try:
             self._train()
             outcome = "finished"
         except _StopRequest:
             outcome = "stopped"
+            # A backward pass that was left leaves its work in autograd's queue of this thread. It would be freed after
+            # the thread's end, and where Python ends at that moment, crash it. A pass through what is older than all
+            # that empties the queue.
+            oldest.backward()
         except Exception as error:  # whatever it is, the reader must see it: nobody looks at a thread's traceback
             outcome, self.error = "failed", in_plain_words(error)
         atexit.unregister(self.stop)
@@ -261,14 +266,18 @@ class _Watched:
 
 @contextlib.contextmanager
 def interruptible(net, check):
-    """Call `check` before each layer forward and after each gradient backward; what it raises ends the step.
+    """Call `check` before each layer, forward and backward; what it raises ends the step.
 
     A step of a large batch takes seconds on a CPU. This way a stop need not wait for its end, and no weight has
     changed: the optimiser comes after the last gradient.
     """
+    def check_backward(layer, inputs, output):
+        if output.requires_grad:
+            output.register_hook(lambda _: check())
+
     layers = [module for module in net.modules() if not list(module.children())]
     handles = [layer.register_forward_pre_hook(lambda *_: check()) for layer in layers]
-    handles += [p.register_post_accumulate_grad_hook(lambda _: check()) for p in net.parameters()]
+    handles += [layer.register_forward_hook(check_backward) for layer in layers]
     try:
         yield
     finally:
