@@ -1,0 +1,85 @@
+"""A slider dragged quickly across its whole range: pictures follow, the last one is right, and none comes later."""
+
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from resnet_helpers.costs import block_costs, model_costs
+from resnet_helpers.function_classes import fit_class
+from resnet_helpers.widgets.block import describe_block
+from resnet_helpers.widgets.function_classes import describe_class_fit
+from resnet_helpers.widgets.model import describe_model
+
+from .explorers import Explorer
+from .lab import TRACK
+
+MOVES, SECONDS = 60, 1.0
+
+# Notes [milliseconds, picture] for every picture, and when the mouse button was let go.
+RECORD = """drawing => {
+    window.recorded = {pictures: [], released: null};
+    window.addEventListener('pointerup', event => { window.recorded.released = event.timeStamp }, {once: true,
+                                                                                                   capture: true});
+    new MutationObserver(() => window.recorded.pictures.push([performance.now(), drawing.innerHTML]))
+        .observe(drawing, {childList: true, subtree: true});
+}"""
+
+
+@dataclass(frozen=True)
+class Drag:
+    """Code that makes an explorer, label of a slider that stands at its lowest value, and the words at its highest."""
+
+    code: str
+    label: str
+    words: str
+
+
+DRAGS = [
+    Drag("FunctionClassExplorer(complexity=1)", "complexity k",
+         describe_class_fit(fit_class(6, False, "jump", 0.1, 40))),
+    Drag("FunctionClassExplorer(num_points=5)", "points",
+         describe_class_fit(fit_class(3, False, "jump", 0.1, 200))),
+    Drag("BlockExplorer(num_channels=1, use_1x1conv=True)", "num_channels",
+         describe_block(block_costs(3, 64, True, 1, 28), True, 1)),
+    Drag("ModelExplorer(size=32, depth=152)", "image size",
+         describe_model("ResNet-152", model_costs(152, 256), 256))]
+
+
+def drag_across(notebook, slider):
+    """Move a slider from its lowest to its highest value in `MOVES` moves of the mouse within `SECONDS`."""
+    slider.scroll_into_view_if_needed()
+    track, handle = slider.locator(TRACK).bounding_box(), slider.bounding_box()
+    x, y, mouse = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2, notebook.page.mouse
+    mouse.move(x, y)
+    mouse.down()
+    begin = time.perf_counter()
+    for i in range(1, MOVES + 1):
+        mouse.move(x + (track["width"] + 5) * i / MOVES, y)
+        notebook.page.wait_for_timeout(max(0, 1000 * (SECONDS * i / MOVES - (time.perf_counter() - begin))))
+    mouse.up()
+
+
+@pytest.fixture(scope="module")
+def notebook(shared_lab):
+    notebook = shared_lab.new(["from resnet_helpers.widgets import *", ""])
+    notebook.run_cell(0)
+    return notebook
+
+
+@pytest.mark.parametrize("drag", DRAGS, ids=lambda drag: f"{drag.code.partition('(')[0]}-{drag.label}")
+def test_pictures_follow_the_mouse_and_end_with_it(notebook, report, drag):
+    notebook.ask(drag.code)
+    explorer = Explorer(notebook, drag.code)
+    explorer.pictures.wait_for()
+    explorer.drawings.first.evaluate(RECORD)
+    drag_across(notebook, explorer.control(drag.label, "slider"))
+    assert notebook.eventually(explorer.words, drag.words) == drag.words
+    notebook.page.wait_for_timeout(1000)  # for pictures that should not come
+    recorded = notebook.page.evaluate("() => window.recorded")
+    pictures = [picture for _, picture in recorded["pictures"]]
+    assert len(pictures) == len(set(pictures)), "a picture came twice"
+    assert explorer.seen()["descriptions"] == [explorer.words()] == [drag.words]
+    wait = recorded["pictures"][-1][0] - recorded["released"]
+    report(f"{drag.code}, {drag.label} dragged across: {len(pictures)} pictures for {MOVES} moves, "
+           f"the last {wait:.0f} ms after the mouse was let go")
