@@ -243,12 +243,13 @@ def _addition(ax, costs):
 def _draw_maps(ax, maps, convolved):
     """The feature map on each edge, below its shape; that of the shortcut beside its line."""
     from matplotlib.collections import PolyCollection
+
+    from resnet_helpers.pixels import Pixels
     half, frames = MAP_SIDE / 2, []
     for name, Z in maps.items():
         i = MAPS.index(name) if name in MAPS else None
         x, y = (PLUS + 0.7, SHORTCUT_ROW + 0.02) if i is None else (FIRST_EDGE + i * PITCH, ROW - 1.19)
-        ax.imshow(_colours(Z), extent=(x - half, x + half, y - half, y + half), interpolation="none", aspect="auto",
-                  zorder=2)
+        ax.add_artist(Pixels(_colours(Z), (x - half, x + half, y - half, y + half), zorder=2))
         frames.append([(x - half, y - half), (x + half, y - half), (x + half, y + half), (x - half, y + half)])
         if i is not None:
             label = {"relu": "ReLU", "bn2": "g(x)", "sum": "g(x) + x"}.get(name, name)

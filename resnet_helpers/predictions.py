@@ -368,9 +368,10 @@ def _frame(ax, left, bottom, width, height):
 
 def _image(ax, image, x, y, side):
     """One image centred at (x, y) in a square of this side, from its darkest value to its brightest."""
+    from resnet_helpers.pixels import Pixels
     Z = image.detach().float().nan_to_num()
     Z = Z.unsqueeze(0) if Z.dim() == 2 else Z
     Z = (Z - Z.min()) / (Z.max() - Z.min()).clamp(min=1e-12)
     rgb = (255 * Z).byte().expand(3, -1, -1).permute(1, 2, 0).numpy()  # bytes: matplotlib takes them as they are
     height, width = side * np.array(rgb.shape[:2]) / max(rgb.shape[:2]) / 2
-    ax.imshow(rgb, extent=(x - width, x + width, y - height, y + height), interpolation="none", aspect="auto")
+    ax.add_artist(Pixels(rgb, (x - width, x + width, y - height, y + height)))

@@ -51,17 +51,24 @@ FOCUSED = """output => {
 }"""
 FIRST_STOP = "input:enabled, select:enabled, button:enabled, [tabindex='0']"
 
-# The clock starts when the browser gets the first mouse or key event (not when the page handles it), in a field for
-# text or numbers the last one, Enter; it stops in the second frame after the container's contents have changed and its
-# images are decoded: by then the first of these frames is on the screen.
+# The clock starts when the browser gets the first mouse or key event (not when the page handles it); for buttons that
+# is the click, when mouse button or key go up, and in a field for text or numbers the last one, Enter. It stops when
+# the contents have changed, their images are decoded, and the next frame has been laid out and painted: a message that
+# is posted while a frame begins arrives then.
 START_TIMER = """(container, [text, limit]) => {
-    const before = container.innerHTML, inputs = ['pointerdown', 'pointermove', 'keydown', 'input', 'change'];
+    const before = container.innerHTML, inputs = ['pointerdown', 'pointermove', 'keydown', 'click', 'input', 'change'];
     const nextFrame = () => new Promise(requestAnimationFrame);
+    const afterFrame = () => new Promise(resolve => {
+        const channel = new MessageChannel();
+        channel.port1.onmessage = resolve;
+        channel.port2.postMessage(null);
+    });
     let start;
     const isField = element => element.matches?.('[type=text], [type=number]');
+    const isClick = event => event.type === 'click' && !event.target.closest('.noUi-target');
     const onInput = event => {
         if (event.type === 'pointermove' && !event.buttons) return;
-        if (start === undefined || isField(event.target)) start = event.timeStamp;
+        if (start === undefined || isField(event.target) || isClick(event)) start = event.timeStamp;
     };
     inputs.forEach(name => window.addEventListener(name, onInput, true));
     const changed = new Promise(resolve => {
@@ -78,7 +85,7 @@ START_TIMER = """(container, [text, limit]) => {
         if (began === null) return null;
         await Promise.all([...container.querySelectorAll('img')].map(img => img.decode().catch(() => null)));
         await nextFrame();
-        await nextFrame();
+        await afterFrame();
         return performance.now() - began;
     });
 }"""
