@@ -95,12 +95,14 @@ class _Panel:
         ax.text(left + width / 2, bottom + height + 0.33, title, ha="center", fontsize=12.5)
         ax.text(left + width / 2, bottom - 0.48, xlabel, ha="center", fontsize=11.5)
         for tick in xticks:
-            self.plot([tick, tick], ylim, color="#DDDDDD", linewidth=0.8, zorder=0)
             ax.text(self.x(tick), bottom - 0.2, f"{tick:g}", ha="center", fontsize=10.5)
         for tick in yticks:
-            self.plot(xlim, [tick, tick], color="#DDDDDD", linewidth=0.8, zorder=0)
             ax.text(left - 0.08, self.y(tick), f"{tick:g}", ha="right", va="center", fontsize=10.5)
         if len(xticks):
+            gap = math.nan  # one broken line is drawn faster than many
+            self.plot([*(x for tick in xticks for x in (tick, tick, gap)), *(x for _ in yticks for x in (*xlim, gap))],
+                      [*(y for _ in xticks for y in (*ylim, gap)), *(y for tick in yticks for y in (tick, tick, gap))],
+                      color="#DDDDDD", linewidth=0.8, zorder=0)
             ax.plot([left, left, left + width], [bottom + height, bottom, bottom], color=BLACK, linewidth=1)
 
     def x(self, values):
@@ -147,7 +149,7 @@ def _draw_regions(panel, fit):
     for k, direction, distance, radius in reversed(regions):  # the largest at the back
         current = k == fit.complexity
         x, y = (distance + radius) * direction
-        panel.ax.add_patch(Circle((panel.x(x), panel.y(y)), radius * panel.box[2] / (2 * half),
+        panel.ax.add_artist(Circle((panel.x(x), panel.y(y)), radius * panel.box[2] / (2 * half),
                                   facecolor=(*_rgb(BLUE), 0.13), edgecolor=BLUE if current else GREY,
                                   linewidth=2.5 if current else 1))
         x, y = distance * direction
@@ -290,7 +292,7 @@ def _path_costs(steps):
 def _box(ax, x, y, lines, colour=BLACK, width=BOX_WIDTH):
     """A box centred at (x, y) with lines of text in it."""
     from matplotlib.patches import FancyBboxPatch
-    ax.add_patch(FancyBboxPatch((x - width / 2, y - BOX_HEIGHT / 2), width, BOX_HEIGHT,
+    ax.add_artist(FancyBboxPatch((x - width / 2, y - BOX_HEIGHT / 2), width, BOX_HEIGHT,
                                 boxstyle="round,pad=0,rounding_size=0.08",
                                 facecolor=PALE_BLUE if "conv" in lines[0] else PALE_GREY, edgecolor=colour,
                                 linewidth=1.5, zorder=2))
