@@ -59,8 +59,8 @@ class Explorer:
         return self.output.evaluate(SEEN)
 
     def words(self):
-        """The (first) sentence for screen readers."""
-        return self.seen()["words"][0]
+        """The (first) sentence for screen readers; empty as long as there is none."""
+        return next(iter(self.seen()["words"]), "")
 
     def drawn(self, i=0):
         """The lines and texts in the picture number i."""

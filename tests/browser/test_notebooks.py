@@ -233,13 +233,14 @@ def check_predictions(explorer):
 
 def check_panel(explorer, measure):
     """A run starts, goes on, and can be stopped; `test_training_panel.py` has the details."""
-    assert explorer.words().startswith("Ready.")
+    assert explorer.notebook.eventually(lambda: explorer.words().startswith("Ready."))
     sentence = explorer.output.locator(".widget-html").first
     explorer.choose("Train")
     assert explorer.notebook.eventually(lambda: "train acc" in explorer.words(), timeout=120)
     stop = explorer.notebook.time_change(lambda: explorer.choose("Stop"), sentence, "Stopped after")
     measure("panel of notebook 4, Stop to stopped", [stop])
-    assert explorer.notebook.eventually(lambda: explorer.seen()["rows"][1][:2], ["run 1", "ResNet-18"])
+    assert explorer.notebook.eventually(lambda: [row[:2] for row in explorer.seen()["rows"][1:]] ==
+                                        [["run 1", "ResNet-18"]])
 
 
 # --- pages without a kernel ---
