@@ -4,7 +4,7 @@ from resnet_helpers.plotting import Animator
 from resnet_helpers.training import History, fit, init_weights, results, try_gpu
 
 
-def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=None):
+def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=None, *, precision="float32"):
     """Train `net` from Xavier-uniform weights by plain SGD and cross-entropy, drawing the curves as it goes.
 
     Prints `training on DEVICE`, plots training loss and accuracy five times an epoch and test accuracy once,
@@ -18,6 +18,7 @@ def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=None):
         num_epochs: passes over the training data.
         lr: learning rate.
         device: where to train; None means `try_gpu()`.
+        precision: as for `fit`.
 
     Returns:
         The run's `History`.
@@ -31,7 +32,8 @@ def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=None):
     animator = Animator(xlabel="epoch", xlim=[1, num_epochs], legend=["train loss", "train acc", "test acc"])
     history = History()
     try:
-        for p in fit(net, train_iter, test_iter, num_epochs, lr, device, history=history):
+        for p in fit(net, train_iter, test_iter, num_epochs, lr, device, history=history,
+                     precision=precision):
             animator.add(p.epoch, (p.train_loss, p.train_acc, p.test_acc))
     except KeyboardInterrupt:
         pass  # it came while the curves were being drawn; `fit` handles one that comes while it computes

@@ -5,6 +5,7 @@ Algorithms" (2017). 60,000 training and 10,000 test images of 28 x 28 grey pixel
 """
 
 import contextlib
+import copy
 import gzip
 import hashlib
 import http.client
@@ -79,6 +80,14 @@ class ImageBatches:
         self.size = _pair(resize)
         self.images, self.labels = images.to(device), labels.to(device)
         self.batch_size, self.shuffle, self.generator = batch_size, shuffle, generator
+
+    def to(self, device):
+        """The same batches, in the same order, from images kept on `device`."""
+        if self.images.device == torch.device(device):
+            return self
+        moved = copy.copy(self)
+        moved.images, moved.labels = self.images.to(device), self.labels.to(device)
+        return moved
 
     def __len__(self):
         return -(-len(self.images) // self.batch_size)

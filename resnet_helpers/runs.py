@@ -11,6 +11,7 @@ import torch
 from resnet_helpers.costs import MODELS
 from resnet_helpers.data import load_data_fashion_mnist
 from resnet_helpers.models import check_sizes
+from resnet_helpers.precision import PRECISIONS
 from resnet_helpers.training import History, Timer, fit, init_weights, try_gpu
 
 OPTIMIZERS = {
@@ -34,6 +35,7 @@ class RunSettings:
         decay: let the learning rate fall to zero in a straight line; else it stays as it is.
         batch_size, num_epochs: at least 1.
         seed: of the weights and of the order of the images.
+        precision: "float32", "bfloat16" or "auto", see `precision.Arithmetic`.
 
     Raises:
         ValueError: a value outside its range.
@@ -49,10 +51,12 @@ class RunSettings:
     batch_size: int = 64
     num_epochs: int = 6
     seed: int = 0
+    precision: str = "float32"
 
     def __post_init__(self):
         check_sizes(image_size=self.image_size, batch_size=self.batch_size, num_epochs=self.num_epochs)
-        for name, allowed in (("data", ("subset", "full")), ("depth", tuple(MODELS)), ("optimizer", tuple(OPTIMIZERS))):
+        for name, allowed in (("data", ("subset", "full")), ("depth", tuple(MODELS)), ("optimizer", tuple(OPTIMIZERS)),
+                              ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
         if not 0 < self.lr < float("inf"):
@@ -201,8 +205,10 @@ class BackgroundRun:
         total = self.settings.num_epochs * len(run.train_iter)
         progress = fit(run.net, _Watched(run.train_iter, self, self._timer, 1 / total),
                        _Watched(run.test_iter, self), self.settings.num_epochs, optimizer=run.optimizer,
-                       scheduler=run.scheduler, history=self.history, timer=self._timer)
-        self.history.config |= {**asdict(self.settings), "model": self.settings.model}
+                       scheduler=run.scheduler, history=self.history, timer=self._timer,
+                       precision=self.settings.precision)
+        self.history.config |= {**asdict(self.settings), "model": self.settings.model,
+                                "precision": self.history.config["precision"]}
         self._set_state("training", only_from=("preparing",))
         with interruptible(run.net, self._check_stop):
             for p in progress:

@@ -16,7 +16,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from resnet_helpers.data import ImageBatches
 from resnet_helpers.errors import NonFiniteLossError
+from resnet_helpers.precision import Arithmetic
 
 
 def try_gpu(i=0):
@@ -88,7 +90,7 @@ def accuracy(y_hat, y):
     return float((y_hat.type(y.dtype) == y).sum())
 
 
-def evaluate_accuracy_gpu(net, data_iter, device=None):
+def evaluate_accuracy_gpu(net, data_iter, device=None, *, precision="float32"):
     """Share of correct predictions of `net` on all batches of `data_iter`, between 0 and 1.
 
     A module is put into eval mode and left there. No gradients are computed.
@@ -97,6 +99,7 @@ def evaluate_accuracy_gpu(net, data_iter, device=None):
         net: a module, or any function from X to logits (n, classes).
         data_iter: iterable of (X, y); X is a tensor or a list of tensors.
         device: where to compute; None means where the net's parameters are.
+        precision: as for `fit`. Weights of a net that was trained in bfloat16 are float32 nevertheless.
 
     Raises:
         ValueError: `data_iter` gave no batch.
@@ -105,8 +108,9 @@ def evaluate_accuracy_gpu(net, data_iter, device=None):
         net.eval()
         if device is None:
             device = next((p.device for p in net.parameters()), None)
+    arithmetic = Arithmetic(precision, torch.device(device or "cpu"))
     metric = Accumulator(2)  # correct predictions, predictions
-    with torch.no_grad():
+    with torch.no_grad(), arithmetic.autocast():
         for X, y in data_iter:
             X, y = move_to(X, device), y.to(device)
             metric.add(accuracy(net(X), y), y.numel())
@@ -182,14 +186,14 @@ class History:
 
     FORMAT = "resnet_helpers history, version 1"
 
-    def start(self, net, optimizer, scheduler, num_epochs, device):
+    def start(self, net, optimizer, scheduler, num_epochs, device, precision):
         """Note what is about to be trained, and on what; earlier records are dropped."""
         self.records, self.completed = [], False
         settings = {k: v for k, v in optimizer.defaults.items() if isinstance(v, (int, float, str, bool))}
         self.config = {"model": type(net).__name__, "parameters": sum(p.numel() for p in net.parameters()),
                        "num_epochs": num_epochs, "optimizer": type(optimizer).__name__, **settings,
                        "scheduler": type(scheduler).__name__ if scheduler else None,
-                       "precision": "float32", "seed": torch.initial_seed()}
+                       "precision": precision, "seed": torch.initial_seed()}
         self.hardware, self.versions = describe_hardware(device), describe_versions()
 
     def add(self, *values):
@@ -265,7 +269,7 @@ class History:
 
 
 def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *, optimizer=None,
-        scheduler=None, loss=None, reports_per_epoch=5, history=None, timer=None):
+        scheduler=None, loss=None, reports_per_epoch=5, history=None, timer=None, precision="float32"):
     """Train `net` by minibatch SGD, yielding `Progress` records; a generator whose return value is a `History`.
 
         for p in fit(net, train_iter, test_iter, num_epochs=10, lr=0.05):
@@ -289,10 +293,12 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
         history: a `History` to fill in, for those who want to look at it while, or after, they iterate.
         timer: the `Timer` to measure with. Who stops it while `train_iter` waits for something, and starts it
             again, leaves that time out of `Progress.seconds`.
+        precision: "float32", the plain arithmetic of PyTorch; "bfloat16"; or "auto", which means bfloat16 where this
+            machine multiplies matrices faster with it. See `precision.Arithmetic`.
 
     Raises:
-        ValueError: `num_epochs` or `reports_per_epoch` below 1; a `train_iter` that is empty or can only be
-            gone through once.
+        ValueError: an unknown precision; `num_epochs` or `reports_per_epoch` below 1; a `train_iter` that is empty
+            or can only be gone through once.
         NonFiniteLossError: the loss became infinite or NaN. The message says when, and what to try; its
             attribute `history` has what was recorded before.
     """
@@ -303,16 +309,19 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
         raise ValueError("train_iter can be gone through only once, but every epoch needs it: pass a list, a "
                          "DataLoader or what load_data_fashion_mnist gives, not an iterator or generator")
     device = torch.device(device or next((p.device for p in net.parameters()), "cpu"))
-    net.to(device)
-    optimizer = optimizer or torch.optim.SGD(net.parameters(), lr=lr)
+    arithmetic = Arithmetic(precision, device)
+    arithmetic.prepare(net)
+    optimizer = optimizer or arithmetic.sgd(net.parameters(), lr)
     loss = loss or nn.CrossEntropyLoss()
+    train_iter, test_iter = (batches.to(device) if isinstance(batches, ImageBatches) else batches
+                             for batches in (train_iter, test_iter))  # bytes travel once, not each batch as floats
     history = History() if history is None else history
-    history.start(net, optimizer, scheduler, num_epochs, device)
-    return _fit(net, train_iter, test_iter, num_epochs, device, optimizer, scheduler, loss, reports_per_epoch,
+    history.start(net, optimizer, scheduler, num_epochs, device, arithmetic.precision)
+    return _fit(net, train_iter, test_iter, num_epochs, arithmetic, optimizer, scheduler, loss, reports_per_epoch,
                 history, timer or Timer())
 
 
-def _fit(net, train_iter, test_iter, num_epochs, device, optimizer, scheduler, loss, reports_per_epoch, history,
+def _fit(net, train_iter, test_iter, num_epochs, arithmetic, optimizer, scheduler, loss, reports_per_epoch, history,
          timer):
     """The loop of `fit`, its arguments checked."""
     step = examples = 0
@@ -323,10 +332,11 @@ def _fit(net, train_iter, test_iter, num_epochs, device, optimizer, scheduler, l
             sums = BatchSums()
             timer.start()  # one lap for each stretch of training between two records
             for i, (X, y) in enumerate(train_iter, start=1):
-                X, y = move_to(X, device), y.to(device)
+                X, y = arithmetic.batch(X), y.to(arithmetic.device)
                 optimizer.zero_grad()
-                y_hat = net(X)
-                l = loss(y_hat, y)
+                with arithmetic.autocast():
+                    y_hat = net(X)
+                l = loss(y_hat.float(), y)
                 l.backward()
                 optimizer.step()
                 if scheduler is not None:
@@ -341,7 +351,8 @@ def _fit(net, train_iter, test_iter, num_epochs, device, optimizer, scheduler, l
                     timer.start()
             train_loss, train_acc = sums.read(step, history)
             timer.stop()
-            test_acc = None if test_iter is None else evaluate_accuracy_gpu(net, test_iter, device)
+            test_acc = None if test_iter is None else evaluate_accuracy_gpu(
+                net, test_iter, arithmetic.device, precision=arithmetic.precision)
             history.completed = epoch + 1 == num_epochs
             yield history.add(epoch + 1, step, train_loss, train_acc, test_acc, examples, timer.sum())
     except KeyboardInterrupt:

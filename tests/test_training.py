@@ -131,7 +131,8 @@ def test_float32_losses_equal_a_plain_loop_step_for_step(make_loader):
             results.append(plain_loop(net, loader, 3, 0.1))
         else:
             results.append([(p.train_loss, p.train_acc)
-                            for p in d2l.fit(net, loader, num_epochs=3, lr=0.1, reports_per_epoch=len(loader))])
+                            for p in d2l.fit(net, loader, num_epochs=3, lr=0.1, reports_per_epoch=len(loader),
+                                                 precision="float32")])
     assert results[0] == results[1]
 
 

@@ -1,0 +1,111 @@
+"""bfloat16: when it is chosen, that it computes nearly the same, and that float32 stays plain."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import resnet_helpers as d2l
+from resnet_helpers import precision, training
+from resnet_helpers.precision import Arithmetic, bfloat16_gain
+
+CPU = torch.device("cpu")
+
+
+def net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), d2l.Residual(8, 8),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+
+
+def batches(n=4):
+    generator = torch.Generator().manual_seed(1)
+    return [(torch.rand(16, 1, 12, 12, generator=generator), torch.randint(0, 3, (16,), generator=generator))
+            for _ in range(n)]
+
+
+def losses(precision, model=None, data=None):
+    history = d2l.History()
+    for _ in d2l.fit(model or net(), data or batches(), batches(1), 3, 0.1, history=history, precision=precision):
+        pass
+    return [record.train_loss for record in history.records], history.config["precision"]
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(0.1, "float32"), (1.0, "float32"), (3.0, "bfloat16")])
+def test_auto_takes_bfloat16_only_where_it_is_faster(monkeypatch, gain, expected):
+    monkeypatch.setattr(precision, "bfloat16_gain", lambda device: gain)
+    assert Arithmetic("auto", CPU).precision == expected
+    assert losses("auto")[1] == expected
+
+
+def test_gain_is_measured_and_none_is_expected_where_nobody_has_tried():
+    assert 0 < bfloat16_gain(CPU, side=64, repeats=2) < 100
+    assert bfloat16_gain(torch.device("mps")) == 0
+
+
+def test_bfloat16_trains_nearly_as_float32_and_keeps_weights_and_statistics_in_float32():
+    model = net()
+    (plain, _), (fast, name) = losses("float32"), losses("bfloat16", model)
+    assert name == "bfloat16" and fast != plain
+    assert fast == pytest.approx(plain, abs=0.02)
+    assert {t.dtype for t in model.state_dict().values() if t.is_floating_point()} == {torch.float32}
+    assert model(batches()[0][0]).dtype == torch.float32  # and afterwards it computes as ever
+
+
+def test_loss_sees_float32_logits_and_the_convolution_bfloat16():
+    model, seen = net(), []
+    model[0].register_forward_hook(lambda layer, inputs, output: seen.append(output.dtype))
+
+    def loss(y_hat, y):
+        seen.append(y_hat.dtype)
+        return nn.functional.cross_entropy(y_hat, y)
+
+    for _ in d2l.fit(model, batches(1), None, 1, loss=loss, precision="bfloat16"):
+        pass
+    assert seen == [torch.bfloat16, torch.float32]
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_lists_of_tensors_and_tensors_without_height_and_width():
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(5, 3)
+
+        def forward(self, X):
+            return self.linear(X[0] + X[1])
+
+    X, y = torch.rand(16, 5), torch.arange(16) % 3
+    history = d2l.History()
+    for _ in d2l.fit(Sum(), [([X, X], y)], [([X, X], y)], 5, 0.5, history=history, precision="bfloat16"):
+        pass
+    assert history.completed and history.records[-1].train_loss < history.records[0].train_loss
+
+
+def test_float32_is_the_plain_arithmetic_bit_for_bit():
+    model, data = net(), batches()
+    plain = copy.deepcopy(model)
+    for _ in d2l.fit(model, data, None, 2, 0.1, precision="float32"):
+        pass
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
+    for X, y in 2 * data:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(plain(X), y).backward()
+        optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), plain.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("call", [lambda: Arithmetic("float16", CPU),
+                                  lambda: d2l.fit(net(), batches(), precision="fast"),
+                                  lambda: training.evaluate_accuracy_gpu(net(), batches(), precision="double")])
+def test_unknown_precision_is_refused(call):
+    with pytest.raises(ValueError, match="precision must be one of auto, float32, bfloat16"):
+        call()
+
+
+def test_evaluation_in_both_precisions_nearly_agrees():
+    model = net()
+    plain, fast = (training.evaluate_accuracy_gpu(model, batches(), precision=name)
+                   for name in ("float32", "bfloat16"))
+    assert fast == pytest.approx(plain, abs=0.1)
