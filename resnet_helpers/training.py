@@ -90,7 +90,7 @@ def accuracy(y_hat, y):
     return float((y_hat.type(y.dtype) == y).sum())
 
 
-def evaluate_accuracy_gpu(net, data_iter, device=None, *, precision="float32"):
+def evaluate_accuracy_gpu(net, data_iter, device=None):
     """Share of correct predictions of `net` on all batches of `data_iter`, between 0 and 1.
 
     A module is put into eval mode and left there. No gradients are computed.
@@ -99,7 +99,6 @@ def evaluate_accuracy_gpu(net, data_iter, device=None, *, precision="float32"):
         net: a module, or any function from X to logits (n, classes).
         data_iter: iterable of (X, y); X is a tensor or a list of tensors.
         device: where to compute; None means where the net's parameters are.
-        precision: as for `fit`. Weights of a net that was trained in bfloat16 are float32 nevertheless.
 
     Raises:
         ValueError: `data_iter` gave no batch.
@@ -108,9 +107,8 @@ def evaluate_accuracy_gpu(net, data_iter, device=None, *, precision="float32"):
         net.eval()
         if device is None:
             device = next((p.device for p in net.parameters()), None)
-    arithmetic = Arithmetic(precision, torch.device(device or "cpu"))
     metric = Accumulator(2)  # correct predictions, predictions
-    with torch.no_grad(), arithmetic.autocast():
+    with torch.no_grad():
         for X, y in data_iter:
             X, y = move_to(X, device), y.to(device)
             metric.add(accuracy(net(X), y), y.numel())
@@ -351,8 +349,8 @@ def _fit(net, train_iter, test_iter, num_epochs, arithmetic, optimizer, schedule
                     timer.start()
             train_loss, train_acc = sums.read(step, history)
             timer.stop()
-            test_acc = None if test_iter is None else evaluate_accuracy_gpu(
-                net, test_iter, arithmetic.device, precision=arithmetic.precision)
+            with arithmetic.autocast():
+                test_acc = None if test_iter is None else evaluate_accuracy_gpu(net, test_iter, arithmetic.device)
             history.completed = epoch + 1 == num_epochs
             yield history.add(epoch + 1, step, train_loss, train_acc, test_acc, examples, timer.sum())
     except KeyboardInterrupt:
