@@ -93,6 +93,16 @@ def test_train_again_after_stop(panel):
     assert panel.runs[0].history.config["seed"] == panel.runs[1].history.config["seed"]
 
 
+def test_run_that_ends_while_the_stop_button_speaks_is_listed_once(panel):
+    panel.num_epochs = 100
+    panel.train()
+    wait_for(lambda: panel._run.history.records)
+    panel.stop()
+    wait_for_end(panel)
+    panel._changed(panel._run)  # the button's thread tells of "stopping", and finds it stopped
+    assert len(panel.runs) == 1
+
+
 def test_an_error_shows_in_plain_words_and_the_panel_goes_on(panel):
     panel.batch_size, panel.lr = 4, 10.0
     panel.optimizer = "SGD, momentum 0.9"

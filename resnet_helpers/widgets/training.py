@@ -1,6 +1,7 @@
 """Training with buttons: settings, live curves, and a list of runs to compare."""
 
 import base64
+import threading
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -65,6 +66,7 @@ class TrainingPanel(widgets.VBox):
     def __init__(self, *, folder=".", **settings):
         self._controls = _make_controls()
         self.folder, self.runs = Path(folder), []
+        self._listed, self._lock = None, threading.RLock()
         self._make_widgets()
         super().__init__([widgets.HBox([control.box for control in self._controls.values()], layout=ROW),
                           widgets.HBox([self._train, self._pause, self._stop, self._bar], layout=ROW),
@@ -142,15 +144,17 @@ class TrainingPanel(widgets.VBox):
         self._animator.add(p.epoch, (p.train_loss, p.train_acc, p.test_acc))
 
     def _changed(self, run):
-        """The run's state or progress has changed; called in its thread too."""
-        if run is not self._run:
-            return
-        self.set_trait("state", run.state)
-        self._show_state()
-        if not run.is_active():
-            self._animator.draw()
-            if run.history.records:
-                self._add(FinishedRun(self._free_name(f"run {len(self.runs) + 1}"), run.history))
+        """The run's state or progress has changed. Called in its thread too, maybe at the same time as by a button."""
+        with self._lock:
+            if run is not self._run:
+                return
+            self.set_trait("state", run.state)
+            self._show_state()
+            if not run.is_active() and run is not self._listed:
+                self._listed = run
+                self._animator.draw()
+                if run.history.records:
+                    self._add(FinishedRun(self._free_name(f"run {len(self.runs) + 1}"), run.history))
 
     def _show_state(self):
         run = self._run
