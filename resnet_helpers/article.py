@@ -4,7 +4,7 @@ from resnet_helpers.plotting import Animator
 from resnet_helpers.training import History, fit, init_weights, results, try_gpu
 
 
-def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=None, *, precision="float32"):
+def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=None, *, precision="auto"):
     """Train `net` from Xavier-uniform weights by plain SGD and cross-entropy, drawing the curves as it goes.
 
     Prints `training on DEVICE`, plots training loss and accuracy five times an epoch and test accuracy once,

@@ -7,7 +7,7 @@ import time
 import torch
 
 PRECISIONS = ("auto", "float32", "bfloat16")
-GAIN = 1.3  # how much faster bfloat16 products must be; the casts around them cost time too
+GAIN = 1.3  # how much faster bfloat16 products must be for a trial; the casts around them cost time too
 
 
 class Arithmetic:
@@ -18,12 +18,13 @@ class Arithmetic:
     the channels last, which is how the fast kernels want them.
 
     Args:
-        precision: "float32", as PyTorch computes without being told anything; "bfloat16"; or "auto", which means
-            bfloat16 if `bfloat16_gain` of the device is large enough, else float32.
+        precision: "float32", as PyTorch computes without being told anything; "bfloat16"; or "auto": where the device
+            multiplies matrices much faster in bfloat16, the first steps of the run try both, and the faster one stays;
+            elsewhere it is float32.
         device: a `torch.device`.
 
     Attributes:
-        precision: "float32" or "bfloat16".
+        precision: "float32" or "bfloat16"; "auto" as long as that is being tried.
 
     Raises:
         ValueError: another precision.
@@ -32,41 +33,117 @@ class Arithmetic:
     def __init__(self, precision, device):
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-        if precision == "auto":
-            precision = "bfloat16" if bfloat16_gain(device) >= GAIN else "float32"
-        self.precision, self.device = precision, device
-
-    @property
-    def is_fast(self):
-        """Anything but plain float32?"""
-        return self.precision != "float32"
+        if precision == "auto" and bfloat16_gain(device) < GAIN:
+            precision = "float32"
+        self.precision, self.device, self.net = precision, device, None
+        self.is_plain = precision == "float32"
+        self.trial = Trial(("bfloat16", "float32")) if precision == "auto" else None
 
     def prepare(self, net):
         """Move a module to the device, in place."""
-        return net.to(self.device, memory_format=torch.channels_last) if self.is_fast else net.to(self.device)
+        self.net = net.to(self.device)
+        self._lay_out()
 
     def batch(self, X):
         """Move a tensor, or each tensor of a list or tuple, to the device."""
         if isinstance(X, (list, tuple)):
             return [self.batch(x) for x in X]
-        is_image = self.is_fast and X.dim() == 4
-        return X.to(self.device, memory_format=torch.channels_last) if is_image else X.to(self.device)
+        return X.to(self.device, memory_format=self._memory_format) if X.dim() == 4 else X.to(self.device)
 
     def autocast(self):
         """The context to compute logits in."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.is_fast else contextlib.nullcontext()
+        if self._now == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    @contextlib.contextmanager
+    def step(self):
+        """The context of a whole training step; times it as long as both precisions are being tried."""
+        if self.trial is None:
+            yield
+            return
+        synchronize(self.device)
+        begin = time.perf_counter()
+        yield
+        synchronize(self.device)
+        self.trial.add(time.perf_counter() - begin)
+        if self.trial.winner:
+            self.precision, self.trial = self.trial.winner, None
+        self._lay_out()
 
     def sgd(self, parameters, lr):
-        """Plain SGD, with all parameters in one kernel where that is not plain float32."""
-        return torch.optim.SGD(parameters, lr=lr, fused=True if self.is_fast else None)
+        """Plain SGD; see `can_fuse`."""
+        return torch.optim.SGD(parameters, lr=lr, fused=can_fuse(self.device, self.is_plain))
+
+    @property
+    def _now(self):
+        return self.trial.next if self.trial else self.precision
+
+    @property
+    def _memory_format(self):
+        if self.is_plain:
+            return torch.preserve_format
+        # A fused optimiser on a GPU needs weights that stay as they lie; elsewhere float32 likes them as usual.
+        is_last = self._now == "bfloat16" or self.device.type == "cuda"
+        return torch.channels_last if is_last else torch.contiguous_format
+
+    def _lay_out(self):
+        if not self.is_plain:
+            self.net.to(memory_format=self._memory_format)
+
+
+def can_fuse(device, is_plain):
+    """What to tell an optimiser for `fused`: True for one kernel for all parameters, None for PyTorch's choice.
+
+    On GPUs that saves launching a kernel for each parameter. On CPUs it was slower where it mattered at all, with
+    batches of 16 images.
+    """
+    return True if device.type == "cuda" and not is_plain else None
+
+
+class Trial:
+    """Finds out which of several ways of doing a step takes the least time, by taking turns.
+
+    The first step of each way also loads its kernels and gets its memory: it counts only if it takes longer than
+    `long`, where that no longer matters and every further step in a slow way would cost.
+
+    Args:
+        names: of the ways.
+        steps: of each.
+        long: in seconds.
+    """
+
+    def __init__(self, names, steps=3, long=1.0):
+        self.seconds, self.steps, self.long = {name: [] for name in names}, steps, long
+
+    def _is_tried(self, name):
+        seconds = self.seconds[name]
+        return len(seconds) >= self.steps or any(s > self.long for s in seconds)
+
+    @property
+    def next(self):
+        """The way whose turn it is."""
+        return min((name for name in self.seconds if not self._is_tried(name)), key=lambda name:
+                   len(self.seconds[name]))
+
+    def add(self, seconds):
+        """Note what the step of `next` took."""
+        self.seconds[self.next].append(seconds)
+
+    @property
+    def winner(self):
+        """The fastest, once all have had their steps; else None."""
+        if not all(map(self._is_tried, self.seconds)):
+            return None
+        return min(self.seconds, key=lambda name: min(self.seconds[name][1:] or self.seconds[name]))
 
 
 @functools.cache
 def bfloat16_gain(device, side=1024, repeats=5):
     """How many times as fast as float32 a device multiplies bfloat16 matrices, measured once in a process.
 
-    Processors without instructions for bfloat16 can do it too, but many times slower than float32. (Large products
-    gain: a net of few channels, or batches of a few images, can be slower in bfloat16 even where these are faster.)
+    Processors without instructions for bfloat16 can do it too, but many times slower than float32. These products are
+    large ones: a net of few channels, or batches of a few images, can be slower in bfloat16 even where they are faster.
 
     Args:
         device: a `torch.device`; on any but CPUs and CUDA GPUs, where nobody has tried, the answer is 0.

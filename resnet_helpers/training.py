@@ -18,6 +18,7 @@ from torch import nn
 
 from resnet_helpers.data import ImageBatches
 from resnet_helpers.errors import NonFiniteLossError
+from resnet_helpers.files import written_whole
 from resnet_helpers.precision import Arithmetic
 
 
@@ -184,15 +185,23 @@ class History:
 
     FORMAT = "resnet_helpers history, version 1"
 
-    def start(self, net, optimizer, scheduler, num_epochs, device, precision):
-        """Note what is about to be trained, and on what; earlier records are dropped."""
-        self.records, self.completed = [], False
+    def describe(self, net, optimizer, scheduler, num_epochs, device, precision):
+        """Note what is about to be trained, and on what, at the first epoch or after the last of the records."""
+        net = getattr(net, "module", net)  # what DistributedDataParallel wraps
+        self.completed = bool(self.records) and self.records[-1].epoch >= num_epochs
         settings = {k: v for k, v in optimizer.defaults.items() if isinstance(v, (int, float, str, bool))}
         self.config = {"model": type(net).__name__, "parameters": sum(p.numel() for p in net.parameters()),
                        "num_epochs": num_epochs, "optimizer": type(optimizer).__name__, **settings,
                        "scheduler": type(scheduler).__name__ if scheduler else None,
                        "precision": precision, "seed": torch.initial_seed()}
         self.hardware, self.versions = describe_hardware(device), describe_versions()
+
+    def drop_part_of_an_epoch(self):
+        """Keep the records up to the last whole epoch; ValueError if there is none."""
+        while self.records and self.records[-1].epoch != int(self.records[-1].epoch):
+            self.records.pop()
+        if not self.records:
+            raise ValueError("there is nothing to resume: the history holds no whole epoch")
 
     def add(self, *values):
         """Append and return `Progress(*values)`."""
@@ -235,16 +244,26 @@ class History:
             return "History: nothing recorded yet"
         return f"History: {self.records[-1].epoch:.3g} of {self.config['num_epochs']} epochs, {results(self)}"
 
+    def to_dict(self):
+        """All of it as dicts, lists, numbers and strings."""
+        return {"format": self.FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, content):
+        """The history of which `to_dict` gave this; some error if none did."""
+        content = dict(content)
+        if content.pop("format") != cls.FORMAT:
+            raise ValueError("unknown format")
+        content["records"] = [Progress(**record) for record in content["records"]]
+        history = cls(**content)
+        history._check_types()
+        return history
+
     def save(self, path):
         """Write the run to a JSON file; the file is replaced only once the new one is complete."""
-        path = Path(path)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        text = json.dumps({"format": self.FORMAT, **asdict(self)}, indent=1)
-        try:
+        text = json.dumps(self.to_dict(), indent=1)
+        with written_whole(path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path):
@@ -254,20 +273,15 @@ class History:
             ValueError: the file is no such run, or of a newer version.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content.pop("format") != cls.FORMAT:
-                raise ValueError("unknown format")
-            content["records"] = [Progress(**record) for record in content["records"]]
-            history = cls(**content)
-            history._check_types()
-            return history
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{path} is not a training history that this version can read ({error!r}); "
                              f"histories are written by History.save") from None
 
 
 def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *, optimizer=None,
-        scheduler=None, loss=None, reports_per_epoch=5, history=None, timer=None, precision="float32"):
+        scheduler=None, loss=None, reports_per_epoch=5, history=None, timer=None, precision="auto", resume=False,
+        all_reduce=None):
     """Train `net` by minibatch SGD, yielding `Progress` records; a generator whose return value is a `History`.
 
         for p in fit(net, train_iter, test_iter, num_epochs=10, lr=0.05):
@@ -291,12 +305,16 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
         history: a `History` to fill in, for those who want to look at it while, or after, they iterate.
         timer: the `Timer` to measure with. Who stops it while `train_iter` waits for something, and starts it
             again, leaves that time out of `Progress.seconds`.
-        precision: "float32", the plain arithmetic of PyTorch; "bfloat16"; or "auto", which means bfloat16 where this
-            machine multiplies matrices faster with it. See `precision.Arithmetic`.
+        precision: "float32", the plain arithmetic of PyTorch; "bfloat16"; or "auto", the faster of the two on this
+            machine for this net, found out on the first steps. See `precision.Arithmetic`.
+        resume: go on after the last whole epoch that `history` holds, instead of beginning at the first. Net,
+            optimizer, scheduler and random states must be those of that moment, see `checkpoints`.
+        all_reduce: where several processes train together, the function that sums a tensor over them, see
+            `distributed`; the records are then those of all of them.
 
     Raises:
         ValueError: an unknown precision; `num_epochs` or `reports_per_epoch` below 1; a `train_iter` that is empty
-            or can only be gone through once.
+            or can only be gone through once; nothing to resume.
         NonFiniteLossError: the loss became infinite or NaN. The message says when, and what to try; its
             attribute `history` has what was recorded before.
     """
@@ -313,44 +331,53 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
     loss = loss or nn.CrossEntropyLoss()
     train_iter, test_iter = (batches.to(device) if isinstance(batches, ImageBatches) else batches
                              for batches in (train_iter, test_iter))  # bytes travel once, not each batch as floats
-    history = History() if history is None else history
-    history.start(net, optimizer, scheduler, num_epochs, device, arithmetic.precision)
+    history, timer = History() if history is None else history, timer or Timer()
+    if resume:
+        history.drop_part_of_an_epoch()
+        timer.times.append(history.records[-1].seconds)
+    else:
+        history.records = []
+    history.describe(net, optimizer, scheduler, num_epochs, device, arithmetic.precision)
     return _fit(net, train_iter, test_iter, num_epochs, arithmetic, optimizer, scheduler, loss, reports_per_epoch,
-                history, timer or Timer())
+                history, timer, all_reduce)
 
 
 def _fit(net, train_iter, test_iter, num_epochs, arithmetic, optimizer, scheduler, loss, reports_per_epoch, history,
-         timer):
+         timer, all_reduce):
     """The loop of `fit`, its arguments checked."""
-    step = examples = 0
+    last = history.records[-1] if history.records else Progress(0, 0, 0.0, 0.0, None, 0, 0.0)
+    step, examples = last.step, last.examples
     due = report_batches(train_iter, reports_per_epoch)
     try:
-        for epoch in range(num_epochs):
+        for epoch in range(round(last.epoch), num_epochs):
             net.train()
-            sums = BatchSums()
+            sums, seen = BatchSums(all_reduce), examples
             timer.start()  # one lap for each stretch of training between two records
             for i, (X, y) in enumerate(train_iter, start=1):
                 X, y = arithmetic.batch(X), y.to(arithmetic.device)
-                optimizer.zero_grad()
-                with arithmetic.autocast():
-                    y_hat = net(X)
-                l = loss(y_hat.float(), y)
-                l.backward()
-                optimizer.step()
+                with arithmetic.step():
+                    optimizer.zero_grad()
+                    with arithmetic.autocast():
+                        y_hat = net(X)
+                    l = loss(y_hat.float(), y)
+                    l.backward()
+                    optimizer.step()
                 if scheduler is not None:
                     scheduler.step()
                 sums.add(l, y_hat, y)
-                step, examples = step + 1, examples + y.shape[0]
+                step += 1
                 if i in due:
-                    train_loss, train_acc = sums.read(step, history)
+                    train_loss, train_acc, n = sums.read(step, history)
                     timer.stop()
-                    yield history.add(epoch + i / len(train_iter), step, train_loss, train_acc, None, examples,
+                    history.config["precision"] = arithmetic.precision
+                    yield history.add(epoch + i / len(train_iter), step, train_loss, train_acc, None, seen + n,
                                       timer.sum())
                     timer.start()
-            train_loss, train_acc = sums.read(step, history)
+            train_loss, train_acc, n = sums.read(step, history)
+            examples = seen + n
             timer.stop()
-            with arithmetic.autocast():
-                test_acc = None if test_iter is None else evaluate_accuracy_gpu(net, test_iter, arithmetic.device)
+            history.config["precision"] = arithmetic.precision
+            test_acc = None if test_iter is None else _test_accuracy(net, test_iter, arithmetic, all_reduce)
             history.completed = epoch + 1 == num_epochs
             yield history.add(epoch + 1, step, train_loss, train_acc, test_acc, examples, timer.sum())
     except KeyboardInterrupt:
@@ -370,34 +397,51 @@ def report_batches(train_iter, reports_per_epoch):
     return {math.ceil(k * n / reports_per_epoch) for k in range(1, reports_per_epoch)} - {n}
 
 
+def _test_accuracy(net, test_iter, arithmetic, all_reduce):
+    """Like `evaluate_accuracy_gpu`, in the precision of the run, over all processes, read from the device once."""
+    net.eval()
+    sums = BatchSums(all_reduce)
+    with torch.no_grad(), arithmetic.autocast():
+        for X, y in test_iter:
+            y = y.to(arithmetic.device)
+            sums.add(torch.zeros((), device=y.device), net(arithmetic.batch(X)), y)
+    return sums.read()[1]
+
+
 class BatchSums:
     """Loss and correct predictions of an epoch's batches so far.
 
     The numbers stay on the device until they are read: copying them to the host after every batch, as `float`
     does, would make a GPU wait each time.
+
+    Args:
+        all_reduce: as for `fit`.
     """
 
-    def __init__(self):
+    def __init__(self, all_reduce=None):
+        self.all_reduce = all_reduce or (lambda tensor: tensor)
         self.sums = Accumulator(3)  # loss times examples, correct predictions, examples
-        self.pending = []  # (loss, correct, examples) of the batches since the last read
+        self.pending = []  # (mean loss, correct, examples) of the batches since the last read
 
     def add(self, l, y_hat, y):
         """Take in one batch: its mean loss, logits (n, classes) and classes (n,)."""
-        self.pending.append((l.detach(), (y_hat.detach().argmax(dim=1) == y).sum(), y.shape[0]))
+        correct = (y_hat.detach().argmax(dim=1) == y).sum()
+        self.pending.append(torch.stack((l.detach(), correct, torch.full_like(correct, len(y)))))
 
-    def read(self, step, history):
-        """Mean loss and accuracy so far; raises if a loss up to `step` was not finite."""
+    def read(self, step=0, history=None):
+        """Mean loss, accuracy and number of examples so far; raises if a loss up to `step` was not finite."""
         if self.pending:
-            losses, corrects, examples = zip(*self.pending, strict=True)
-            losses, corrects = torch.stack(losses).tolist(), torch.stack(corrects).tolist()
-            for bad, l in enumerate(losses, start=step - len(losses) + 1):
+            batches = torch.stack(self.pending).cpu().double()
+            batches[:, 0] *= batches[:, 2]  # the sum of the losses, which can be added to that of other processes
+            batches = self.all_reduce(batches).tolist()
+            for bad, (l, _, _) in enumerate(batches, start=step - len(batches) + 1):
                 if not math.isfinite(l):
                     raise NonFiniteLossError(l, bad, history)
-            for l, correct, n in zip(losses, corrects, examples, strict=True):
-                self.sums.add(l * n, correct, n)
+            for batch in batches:
+                self.sums.add(*batch)
             self.pending.clear()
         check_not_empty(self.sums[2])
-        return self.sums[0] / self.sums[2], self.sums[1] / self.sums[2]
+        return self.sums[0] / self.sums[2], self.sums[1] / self.sums[2], int(self.sums[2])
 
 
 def results(history):
@@ -425,5 +469,5 @@ def _cpu_name():
 
 def describe_versions():
     """Versions that a result depends on."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda,
+    return {"python": platform.python_version(), "torch": str(torch.__version__), "cuda": torch.version.cuda,
             "system": platform.system()}

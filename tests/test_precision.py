@@ -1,6 +1,7 @@
 """bfloat16: when it is chosen, that it computes nearly the same, and that float32 stays plain."""
 
 import copy
+import time
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 import resnet_helpers as d2l
 from resnet_helpers import precision
-from resnet_helpers.precision import Arithmetic, bfloat16_gain
+from resnet_helpers.precision import Arithmetic, Trial, bfloat16_gain
 
 CPU = torch.device("cpu")
 
@@ -32,11 +33,40 @@ def losses(precision, model=None, data=None):
     return [record.train_loss for record in history.records], history.config["precision"]
 
 
-@pytest.mark.parametrize(("gain", "expected"), [(0.1, "float32"), (1.0, "float32"), (3.0, "bfloat16")])
-def test_auto_takes_bfloat16_only_where_it_is_faster(monkeypatch, gain, expected):
+@pytest.mark.parametrize("gain", [0.1, 1.0])
+def test_auto_is_plain_float32_without_a_trial_where_products_are_not_faster(monkeypatch, gain):
     monkeypatch.setattr(precision, "bfloat16_gain", lambda device: gain)
-    assert Arithmetic("auto", CPU).precision == expected
-    assert losses("auto")[1] == expected
+    assert Arithmetic("auto", CPU).is_plain
+    assert losses("auto") == (losses("float32")[0], "float32")
+
+
+@pytest.mark.parametrize(("slow", "expected"), [(torch.float32, "bfloat16"), (torch.bfloat16, "float32")])
+def test_auto_takes_what_was_faster_in_the_first_steps(monkeypatch, slow, expected):
+    monkeypatch.setattr(precision, "bfloat16_gain", lambda device: 3.0)
+    model, seen = net(), []
+
+    def wait(layer, inputs, output):
+        seen.append(output.dtype)
+        time.sleep(0.05 if output.dtype == slow else 0)
+
+    model[0].register_forward_hook(wait)
+    assert losses("auto", model, batches(10))[1] == expected
+    assert seen[:6] == 3 * [torch.bfloat16, torch.float32]
+    assert set(seen[6:]) == {getattr(torch, expected)}  # the test images, too
+    layout = torch.channels_last if expected == "bfloat16" else torch.contiguous_format
+    assert model[3].conv1.weight.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize(("seconds", "winner"), [
+    ({"a": [0.9, 0.1, 0.2], "b": [0.3, 0.3, 0.3]}, "a"),  # the first step does not count
+    ({"a": [0.1, 0.5, 0.5], "b": [0.9, 0.4, 0.9]}, "b"),  # of the others the fastest does
+    ({"a": [2.0], "b": [1.5]}, "b"),  # unless steps are long
+    ({"a": [2.0], "b": [0.9, 0.1, 0.1]}, "b")])
+def test_trial_takes_turns_and_ends_as_soon_as_it_can(seconds, winner):
+    trial, left = Trial("ab"), {name: list(s) for name, s in seconds.items()}
+    while trial.winner is None:
+        trial.add(left[trial.next].pop(0))
+    assert trial.winner == winner and not any(left.values())
 
 
 def test_gain_is_measured_and_none_is_expected_where_nobody_has_tried():
