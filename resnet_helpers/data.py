@@ -9,6 +9,7 @@ import copy
 import gzip
 import hashlib
 import http.client
+import itertools
 import os
 import socket
 import tempfile
@@ -55,7 +56,7 @@ class ImageBatches:
     `Resize` (bilinear, antialiased, rounded to 8 bits) followed by `ToTensor`.
 
     Iterating gives X of shape (batch, 1, height, width), float32, and y of shape (batch,), int64; the last
-    batch may be smaller. `len()` is the number of batches. The order follows `torch.manual_seed`.
+    batch may be smaller. `len()` is the number of batches. Order, flips and shifts follow `torch.manual_seed`.
 
     Args:
         images: uint8 tensor (n, height, width).
@@ -64,22 +65,30 @@ class ImageBatches:
         shuffle: draw a new order for each pass.
         resize: side length in pixels, or (height, width); None keeps the size.
         device: where the images are kept and the batches are made; None keeps them where they are.
-        generator: a CPU `torch.Generator` for the order; None means torch's global one.
+        generator: a CPU `torch.Generator` for all that is random; None means torch's global one.
+        flip: mirror each image left to right with a probability of one half.
+        shift: move each image by up to so many pixels, before it is resized, up or down and left or right; black
+            comes in from outside.
+        mean, std: subtract and divide by these in the end, both on the scale from 0 to 1.
 
     Raises:
-        ValueError: a batch size or resize below 1, or images and labels of different number or type.
+        ValueError: a batch size or resize below 1, a negative shift, or images and labels of different number or type.
     """
 
     def __init__(self, images, labels, batch_size, shuffle=False, resize=None, device=None,
-                 generator=None):
+                 generator=None, *, flip=False, shift=0, mean=0.0, std=1.0):
         if images.dtype != torch.uint8 or images.dim() != 3 or not 0 < len(images) == len(labels):
             raise ValueError(f"expected uint8 images (n, height, width) and as many labels, at least one; got "
                              f"{images.dtype} {tuple(images.shape)} and {len(labels)} labels")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if shift < 0 or not std > 0:
+            raise ValueError(f"shift must be at least 0 and std above 0, got {shift} and {std}")
         self.size = _pair(resize)
         self.images, self.labels = images.to(device), labels.to(device)
         self.batch_size, self.shuffle, self.generator = batch_size, shuffle, generator
+        self.flip, self.shift, self.mean, self.std = flip, shift, mean, std
+        self.rank, self.world_size = 0, 1
 
     def to(self, device):
         """The same batches, in the same order, from images kept on `device`."""
@@ -89,14 +98,76 @@ class ImageBatches:
         moved.images, moved.labels = self.images.to(device), self.labels.to(device)
         return moved
 
+    def share(self, rank, world_size):
+        """Batches in which each of several processes finds its own part of every batch of these.
+
+        All processes must have the same seed; then the parts of a batch are those of one and the same batch. A
+        training process (`shuffle`) gets as many images as any other: up to `world_size - 1` images that are over in
+        the last batch are left out, and a last batch of fewer than two each. For testing each image goes to one
+        process, and a part may be empty.
+
+        Args:
+            rank: number of the process, from 0.
+            world_size: how many there are.
+
+        Raises:
+            ValueError: the batch size cannot be divided evenly, or leaves fewer than two images to each.
+        """
+        if self.shuffle and (self.batch_size % world_size or self.batch_size < 2 * world_size):
+            fitting = max(2, self.batch_size // world_size) * world_size
+            raise ValueError(f"batches of {self.batch_size} cannot be shared evenly by {world_size} processes, with "
+                             f"two images for each at least: take batches of {fitting} or {fitting + world_size}")
+        part = copy.copy(self)
+        part.rank, part.world_size = rank, world_size
+        return part
+
     def __len__(self):
-        return -(-len(self.images) // self.batch_size)
+        whole, rest = divmod(len(self.images), self.batch_size)
+        if self.shuffle and self.world_size > 1:
+            return whole + (rest >= 2 * self.world_size)
+        return whole + (rest > 0)
 
     def __iter__(self):
         n = len(self.images)
         order = torch.randperm(n, generator=self.generator) if self.shuffle else torch.arange(n)
-        for indices in order.to(self.images.device).split(self.batch_size):
-            yield scale_images(self.images[indices], self.size), self.labels[indices]
+        plan = (numbers.to(self.images.device).split(self.batch_size) for numbers in (order, *self._draw_moves(n)))
+        for indices, *moves in itertools.islice(zip(*plan, strict=True), len(self)):
+            if self.world_size > 1:
+                end = len(indices) - len(indices) % self.world_size if self.shuffle else len(indices)
+                mine = slice(self.rank, end, self.world_size)
+                indices, moves = indices[mine], [numbers[mine] for numbers in moves]
+            X = scale_images(move_images(self.images[indices], *moves), self.size)
+            yield (X.sub_(self.mean).div_(self.std) if (self.mean, self.std) != (0, 1) else X), self.labels[indices]
+
+    def _draw_moves(self, n):
+        """Random arguments of `move_images` for n images; none if they are to stay as they are."""
+        if not (self.flip or self.shift):
+            return ()
+        flips = torch.rand(n, generator=self.generator) < 0.5 if self.flip else torch.zeros(n, dtype=torch.bool)
+        shifts = torch.randint(-self.shift, self.shift + 1, (2, n), generator=self.generator)
+        return flips, *shifts
+
+
+def move_images(images, flips=None, down=None, right=None):
+    """Mirror and shift images, each by numbers of its own.
+
+    Args:
+        images: uint8 (n, H, W).
+        flips: bool (n,), which of them to mirror left to right. None means that all stay as they are.
+        down, right: int64 (n,), how many pixels to move each, after mirroring; negative is up and left.
+
+    Returns:
+        uint8 (n, H, W); what comes in from outside is 0.
+    """
+    if flips is None:
+        return images
+    _, height, width = images.shape
+    number, row, column = (torch.arange(length, device=images.device) for length in images.shape)
+    rows, columns = row - down[:, None], column - right[:, None]  # (n, H) and (n, W): where each pixel comes from
+    is_inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    columns = torch.where(flips[:, None], width - 1 - columns, columns).clamp(0, width - 1)
+    rows = rows.clamp(0, height - 1)
+    return images[number[:, None, None], rows[:, :, None], columns[:, None, :]].mul_(is_inside)
 
 
 def scale_images(images, size=None):

@@ -150,7 +150,10 @@ def resnet_block(input_channels, num_channels, num_residuals, first_block=False,
     return blk
 
 
-def resnet(num_residuals, block=Residual, num_classes=10, in_channels=1):
+STEMS = ("7x7", "3x3-pool", "3x3")
+
+
+def resnet(num_residuals, block=Residual, num_classes=10, in_channels=1, stem="7x7"):
     """A ResNet: the stem b1, four modules b2 to b5, global average pooling, one linear layer.
 
     Shapes: (N, in_channels, H, W) -> (N, num_classes) logits; any H, W of at least 1, 32 or more is sensible.
@@ -161,16 +164,26 @@ def resnet(num_residuals, block=Residual, num_classes=10, in_channels=1):
             `PlainBottleneck` for a network of the same layers without shortcuts.
         num_classes: length of the output.
         in_channels: 1 for grey images, 3 for colour.
+        stem: what b1 does to height and width: "7x7" quarters them (a convolution and a pooling of stride 2), as the
+            paper does for images of 224 pixels; "3x3-pool" halves them (only the pooling has a stride); "3x3" leaves
+            them, as the paper does for images of 32 pixels.
 
     Returns:
         nn.Sequential of eight layers; `net[0]` to `net[4]` are b1 to b5.
 
-    Source: paper, table 1.
+    Raises:
+        ValueError: a number below 1, or another stem.
+
+    Source: paper, table 1; for the stem of small images section 4.2.
     """
     check_sizes(num_classes=num_classes, in_channels=in_channels)
-    b1 = nn.Sequential(nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3),
-                       nn.BatchNorm2d(64), nn.ReLU(),
-                       nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
+    if stem not in STEMS:
+        raise ValueError(f"stem must be one of {', '.join(map(repr, STEMS))}, got {stem!r}")
+    conv = nn.Conv2d(in_channels, 64, **(dict(kernel_size=7, stride=2, padding=3) if stem == "7x7"
+                                         else dict(kernel_size=3, padding=1)))
+    b1 = nn.Sequential(conv, nn.BatchNorm2d(64), nn.ReLU())
+    if stem != "3x3":
+        b1.append(nn.MaxPool2d(kernel_size=3, stride=2, padding=1))
     expansion = 4 if issubclass(block, Bottleneck) else 1
     channels = [64] + [expansion * c for c in (64, 128, 256, 512)]
     modules = [nn.Sequential(*resnet_block(c_in, c_out, n, first_block=i == 0, block=block))
@@ -179,12 +192,13 @@ def resnet(num_residuals, block=Residual, num_classes=10, in_channels=1):
                          nn.Linear(channels[-1], num_classes))
 
 
-def resnet18(num_classes=10, in_channels=1, shortcuts=True):
+def resnet18(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """ResNet-18 as in the article: two `Residual` blocks in each module.
 
     Shapes: (N, in_channels, H, W) -> (N, num_classes) logits.
 
-    With `shortcuts=False` it is the paper's plain network of the same layers, built of `PlainBlock`.
+    With `shortcuts=False` it is the paper's plain network of the same layers, built of `PlainBlock`. For `stem` see
+    `resnet`.
 
     Parameters: 11,178,378 with the default arguments. torchvision's model of the same name counts differently
     in two places. It has no biases in its convolutions (each output channel has one here, as in the article,
@@ -193,27 +207,27 @@ def resnet18(num_classes=10, in_channels=1, shortcuts=True):
 
     Source: paper, table 1.
     """
-    return resnet((2, 2, 2, 2), Residual if shortcuts else PlainBlock, num_classes, in_channels)
+    return resnet((2, 2, 2, 2), Residual if shortcuts else PlainBlock, num_classes, in_channels, stem)
 
 
-def resnet34(num_classes=10, in_channels=1, shortcuts=True):
+def resnet34(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """ResNet-34: (3, 4, 6, 3) `Residual` blocks. Everything else as in `resnet18`."""
-    return resnet((3, 4, 6, 3), Residual if shortcuts else PlainBlock, num_classes, in_channels)
+    return resnet((3, 4, 6, 3), Residual if shortcuts else PlainBlock, num_classes, in_channels, stem)
 
 
-def resnet50(num_classes=10, in_channels=1, shortcuts=True):
+def resnet50(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """ResNet-50: (3, 4, 6, 3) `Bottleneck` blocks. Everything else as in `resnet18`."""
-    return resnet((3, 4, 6, 3), Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels)
+    return resnet((3, 4, 6, 3), Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels, stem)
 
 
-def resnet101(num_classes=10, in_channels=1, shortcuts=True):
+def resnet101(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """ResNet-101: (3, 4, 23, 3) `Bottleneck` blocks. Everything else as in `resnet18`."""
-    return resnet((3, 4, 23, 3), Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels)
+    return resnet((3, 4, 23, 3), Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels, stem)
 
 
-def resnet152(num_classes=10, in_channels=1, shortcuts=True):
+def resnet152(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """ResNet-152: (3, 8, 36, 3) `Bottleneck` blocks. Everything else as in `resnet18`."""
-    return resnet((3, 8, 36, 3), Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels)
+    return resnet((3, 8, 36, 3), Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels, stem)
 
 
 @torch.no_grad()

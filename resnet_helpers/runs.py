@@ -1,111 +1,15 @@
-"""A training run from settings alone, and the same in a background thread that can be paused and stopped."""
+"""A training run in a background thread that can be paused and stopped."""
 
 import atexit
 import contextlib
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import torch
 
-from resnet_helpers.costs import MODELS
-from resnet_helpers.data import load_data_fashion_mnist
-from resnet_helpers.models import check_sizes
-from resnet_helpers.precision import PRECISIONS
-from resnet_helpers.training import History, Timer, fit, init_weights, try_gpu
-
-OPTIMIZERS = {
-    "SGD": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr),
-    "SGD, momentum 0.9": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
-    "Adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),
-}
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """All that decides how a run goes. The defaults are the quick run of notebook 4.
-
-    Attributes:
-        data: "subset", the 6,000 + 1,000 images that come with the package, or "full", all 70,000.
-        image_size: height and width in pixels that the images are resized to.
-        depth: 18, 34, 50, 101 or 152.
-        shortcuts: residual connections, or the plain network of the same layers.
-        optimizer: a name in `OPTIMIZERS`.
-        lr: learning rate, above 0.
-        decay: let the learning rate fall to zero in a straight line; else it stays as it is.
-        batch_size, num_epochs: at least 1.
-        seed: of the weights and of the order of the images.
-        precision: "float32", "bfloat16" or "auto", see `precision.Arithmetic`.
-
-    Raises:
-        ValueError: a value outside its range.
-    """
-
-    data: str = "subset"
-    image_size: int = 28
-    depth: int = 18
-    shortcuts: bool = True
-    optimizer: str = "SGD"
-    lr: float = 0.05
-    decay: bool = True
-    batch_size: int = 64
-    num_epochs: int = 6
-    seed: int = 0
-    precision: str = "float32"
-
-    def __post_init__(self):
-        check_sizes(image_size=self.image_size, batch_size=self.batch_size, num_epochs=self.num_epochs)
-        for name, allowed in (("data", ("subset", "full")), ("depth", tuple(MODELS)), ("optimizer", tuple(OPTIMIZERS)),
-                              ("precision", PRECISIONS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
-        if not 0 < self.lr < float("inf"):
-            raise ValueError(f"lr must be above 0 and finite, got {self.lr!r}")
-
-    @property
-    def model(self):
-        """The name of the network."""
-        return f"ResNet-{self.depth}" if self.shortcuts else f"plain-{self.depth}"
-
-
-@dataclass
-class PreparedRun:
-    """What a run trains, and on what.
-
-    Attributes:
-        net, optimizer, scheduler: ready for `fit`; the scheduler is None if the learning rate stays.
-        train_iter, test_iter: batches.
-    """
-
-    net: torch.nn.Module
-    train_iter: object
-    test_iter: object
-    optimizer: torch.optim.Optimizer
-    scheduler: object
-
-
-def prepare_run(settings, device=None):
-    """Load the data and make the network for `RunSettings`.
-
-    The global random state is left as it was.
-
-    Args:
-        device: where to train; None means `try_gpu()`.
-
-    Raises:
-        DatasetUnavailableError: the full data set is not here and could not be downloaded.
-    """
-    device = try_gpu() if device is None else torch.device(device)
-    generator = torch.Generator().manual_seed(settings.seed)
-    train_iter, test_iter = load_data_fashion_mnist(settings.batch_size, settings.image_size, device=device,
-                                                    subset=settings.data == "subset", generator=generator)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        net = MODELS[settings.depth](shortcuts=settings.shortcuts).apply(init_weights).to(device)
-    optimizer = OPTIMIZERS[settings.optimizer](net.parameters(), settings.lr)
-    steps = settings.num_epochs * len(train_iter)
-    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps) if settings.decay else None
-    return PreparedRun(net, train_iter, test_iter, optimizer, scheduler)
+from resnet_helpers.recipes import prepare_run
+from resnet_helpers.training import History, Timer
 
 
 class BackgroundRun:
@@ -114,7 +18,7 @@ class BackgroundRun:
     `on_progress` and `on_change` are called in that thread.
 
     Args:
-        settings: `RunSettings`.
+        settings: `recipes.RunSettings`.
         device: where to train; None means `try_gpu()`.
         on_progress: function of the run and a `Progress`, called for each that `fit` yields.
         on_change: function of the run, called a few times a second and at every change of `state`.
@@ -203,10 +107,8 @@ class BackgroundRun:
         self._check_stop()
         self.net = run.net
         total = self.settings.num_epochs * len(run.train_iter)
-        progress = fit(run.net, _Watched(run.train_iter, self, self._timer, 1 / total),
-                       _Watched(run.test_iter, self), self.settings.num_epochs, optimizer=run.optimizer,
-                       scheduler=run.scheduler, history=self.history, timer=self._timer,
-                       precision=self.settings.precision)
+        progress = run.fit(train_iter=_Watched(run.train_iter, self, self._timer, 1 / total),
+                           test_iter=_Watched(run.test_iter, self), history=self.history, timer=self._timer)
         self.history.config |= {**asdict(self.settings), "model": self.settings.model,
                                 "precision": self.history.config["precision"]}
         self._set_state("training", only_from=("preparing",))

@@ -23,7 +23,7 @@ from torchvision import transforms
 
 import resnet_helpers as d2l
 from resnet_helpers import data
-from resnet_helpers.data import DatasetUnavailableError, ImageBatches
+from resnet_helpers.data import DatasetUnavailableError, ImageBatches, move_images
 
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
 from make_subset import make_subset  # noqa: E402
@@ -349,3 +349,69 @@ def test_two_processes_that_start_at_once_download_once(idx, tmp_path):
         assert mirror.downloaded_once() == set(mirror.files)
     labels = str(list(idx["train-labels-idx1-ubyte"][8:]))
     assert [out.splitlines()[-1] for out, _ in outputs] == [labels] * 2  # old torchvision prints above it
+
+
+# --- images that move, and batches that are shared ---
+
+def test_moved_images_are_what_slicing_gives():
+    images = torch.arange(2 * 5 * 6, dtype=torch.uint8).reshape(2, 5, 6) + 1
+    moved = move_images(images, torch.tensor([False, True]), torch.tensor([2, -1]), torch.tensor([-1, 3]))
+    expected = torch.zeros_like(images)
+    expected[0, 2:, :5] = images[0, :3, 1:]  # two down, one left
+    expected[1, :4, 3:] = images[1].flip(1)[1:, :3]  # mirrored, one up, three right
+    assert torch.equal(moved, expected)
+
+
+def test_flips_and_shifts_are_drawn_anew_for_each_image_and_follow_the_seed():
+    image = torch.zeros(28, 28, dtype=torch.uint8)
+    image[14, 10] = 255
+    batches = ImageBatches(image.repeat(4000, 1, 1), torch.zeros(4000, dtype=torch.int64), 4000, flip=True, shift=2,
+                           generator=torch.Generator().manual_seed(0))
+    (X, _), (again, _) = next(iter(batches)), next(iter(batches))
+    places = X.flatten(1).argmax(1)
+    rows, columns = (places // 28).unique(return_counts=True), (places % 28).unique(return_counts=True)
+    assert rows[0].tolist() == [12, 13, 14, 15, 16] and columns[0].tolist() == [*range(8, 13), *range(15, 20)]
+    assert rows[1].min() > 700 and columns[1].min() > 320  # 800 and 400 expected
+    assert not torch.equal(X, again)
+    batches.generator.manual_seed(0)
+    assert torch.equal(next(iter(batches))[0], X)
+
+
+def test_mean_and_deviation_are_taken_off():
+    images, labels = torch.full((3, 28, 28), 51, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)
+    X, _ = next(iter(ImageBatches(images, labels, 3, mean=0.1, std=0.5)))
+    assert torch.allclose(X, torch.tensor((51 / 255 - 0.1) / 0.5))
+
+
+@pytest.mark.parametrize("wrong", [{"shift": -1}, {"std": 0}])
+def test_impossible_moves_are_refused(wrong):
+    with pytest.raises(ValueError, match="shift must be at least 0 and std above 0"):
+        ImageBatches(torch.zeros(1, 28, 28, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64), 1, **wrong)
+
+
+@pytest.mark.parametrize(("n", "world_size"), [(24, 2), (29, 2), (27, 3), (32, 4), (24, 1)])
+def test_parts_of_a_batch_make_up_the_batch(n, world_size):
+    def batches():
+        return numbered(n, 12, shuffle=True, generator=torch.Generator().manual_seed(0))
+
+    whole = [y.tolist() for _, y in batches()]
+    parts = [[y.tolist() for _, y in batches().share(rank, world_size)] for rank in range(world_size)]
+    assert [len(part) for part in parts] == [len(batches().share(0, world_size))] * world_size
+    for i, batch in enumerate(zip(*parts, strict=True)):
+        assert len({len(part) for part in batch}) == 1  # all of one size
+        together = sorted(label for part in batch for label in part)
+        assert set(together) <= set(whole[i]) and len(whole[i]) - len(together) < world_size
+    left_out = whole[len(parts[0]):]
+    assert all(len(batch) < 2 * world_size for batch in left_out) and len(left_out) <= 1
+
+
+def test_each_test_image_goes_to_one_process():
+    parts = [[y.tolist() for _, y in numbered(25, 12).share(rank, 3)] for rank in range(3)]
+    assert [len(part) for part in parts] == [3, 3, 3] and parts[1][-1] == []
+    assert sorted(label for part in parts for batch in part for label in batch) == list(range(25))
+
+
+@pytest.mark.parametrize(("batch_size", "world_size", "advice"), [(100, 3, "99 or 102"), (4, 4, "8 or 12")])
+def test_batches_that_cannot_be_shared_are_refused_with_those_that_can(batch_size, world_size, advice):
+    with pytest.raises(ValueError, match=advice):
+        numbered(200, batch_size, shuffle=True).share(0, world_size)

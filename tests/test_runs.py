@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import resnet_helpers as d2l
-from resnet_helpers import runs
-from resnet_helpers.runs import BackgroundRun, RunSettings, in_plain_words, interruptible, prepare_run
+from resnet_helpers import recipes
+from resnet_helpers.recipes import RunSettings, prepare_run
+from resnet_helpers.runs import ACTIVE, BackgroundRun, in_plain_words, interruptible
 
 QUICK = {"num_epochs": 1, "batch_size": 10}
 
@@ -21,48 +22,6 @@ def wait_for(condition, seconds=20):
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.005)
-
-
-# --- settings ---
-
-@pytest.mark.parametrize(("wrong", "named"), [
-    ({"data": "half"}, "subset, full"), ({"depth": 20}, "18, 34"), ({"optimizer": "sgd"}, "Adam"),
-    ({"lr": 0}, "above 0"), ({"lr": float("nan")}, "above 0"), ({"batch_size": 0}, "at least 1"),
-    ({"num_epochs": 1.5}, "whole number"), ({"image_size": -1}, "at least 1")])
-def test_wrong_settings_are_refused_with_what_is_allowed(wrong, named):
-    with pytest.raises(ValueError, match=named):
-        RunSettings(**wrong)
-
-
-def test_settings_decide_network_optimiser_and_schedule():
-    run = prepare_run(RunSettings(depth=34, shortcuts=False, optimizer="SGD, momentum 0.9", lr=0.3, decay=False))
-    assert d2l.count_parameters(run.net) == d2l.count_parameters(d2l.resnet34(shortcuts=False))
-    assert run.optimizer.defaults["momentum"] == 0.9 and run.optimizer.defaults["lr"] == 0.3
-    assert run.scheduler is None
-    assert isinstance(prepare_run(RunSettings(optimizer="Adam")).optimizer, torch.optim.Adam)
-
-
-def test_a_run_depends_on_its_seed_alone_and_leaves_the_global_one_alone():
-    torch.manual_seed(1)
-    before = torch.get_rng_state()
-    first = prepare_run(RunSettings())
-    X, _ = next(iter(first.train_iter))
-    assert torch.equal(torch.get_rng_state(), before)
-    torch.rand(7)
-    again, other = prepare_run(RunSettings()), prepare_run(RunSettings(seed=1))
-    assert torch.equal(next(iter(again.train_iter))[0], X)
-    assert torch.equal(again.net[0][0].weight, first.net[0][0].weight)
-    assert not torch.equal(other.net[0][0].weight, first.net[0][0].weight)
-
-
-def test_quick_run_of_the_notebook_is_the_default():
-    run, settings = prepare_run(RunSettings()), RunSettings()
-    assert (len(run.train_iter), len(run.test_iter)) == (94, 16)
-    assert (settings.num_epochs, settings.lr, settings.image_size) == (6, 0.05, 28)
-    for _ in range(6 * 94):
-        run.optimizer.step()
-        run.scheduler.step()
-    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
 
 
 # --- in the background ---
@@ -182,7 +141,7 @@ def test_failure_is_told_in_words(few_images):
 def test_missing_data_is_told_in_words(monkeypatch):
     def load(*args, **kwargs):
         raise d2l.DatasetUnavailableError("the full Fashion-MNIST is not on this machine")
-    monkeypatch.setattr(runs, "load_data_fashion_mnist", load)
+    monkeypatch.setattr(recipes, "load_fashion_mnist", load)
     run = BackgroundRun(RunSettings(data="full")).start()
     run.join(60)
     assert run.state == "failed" and run.error.startswith("The full Fashion-MNIST is not")
@@ -206,6 +165,6 @@ def test_any_sequence_of_buttons_ends_well(actions):
     run.start()
     for action in actions:
         time.sleep(0.05) if action == "wait" else getattr(run, action)()
-        assert run.state in (*runs.ACTIVE, "finished", "stopped", "failed")
+        assert run.state in (*ACTIVE, "finished", "stopped", "failed")
     run.stop()
     assert run.join(30) and run.state in ("stopped", "finished")

@@ -8,7 +8,8 @@ import pytest
 from traitlets import TraitError
 
 import resnet_helpers as d2l
-from resnet_helpers.runs import BackgroundRun, RunSettings
+from resnet_helpers.recipes import RunSettings
+from resnet_helpers.runs import BackgroundRun
 from resnet_helpers.widgets import TrainingPanel
 from resnet_helpers.widgets.training import FinishedRun, describe_run, duration, run_table
 
@@ -106,7 +107,7 @@ def test_run_that_ends_while_the_stop_button_speaks_is_listed_once(panel):
 def test_an_error_shows_in_plain_words_and_the_panel_goes_on(panel):
     panel.batch_size, panel.lr = 4, 10.0
     panel.optimizer = "SGD, momentum 0.9"
-    panel.depth, panel.shortcuts, panel.decay, panel.num_epochs = 34, False, False, 100
+    panel.depth, panel.shortcuts, panel.schedule, panel.num_epochs = 34, False, "constant", 100
     panel._run = BackgroundRun(RunSettings(lr=1e30), on_change=panel._changed)
     panel._run.start()
     wait_for_end(panel)
@@ -137,7 +138,7 @@ def test_running_the_cell_again_ends_the_old_run_and_keeps_the_list(few_images, 
 
 @pytest.mark.parametrize(("trait", "value"), [
     ("data", "full"), ("image_size", 96), ("depth", 50), ("shortcuts", False), ("optimizer", "Adam"), ("lr", 0.3),
-    ("decay", False), ("batch_size", 256), ("num_epochs", 10)])
+    ("schedule", "one-cycle"), ("batch_size", 256), ("num_epochs", 10)])
 def test_traits_and_controls_follow_each_other(panel, trait, value):
     default = getattr(panel, trait)
     setattr(panel, trait, value)
@@ -260,9 +261,10 @@ def test_table_escapes_what_files_and_users_say():
 
 
 def test_table_shows_settings_and_results():
-    run = finished("a", model="ResNet-18", data="subset", image_size=28, lr=0.05, decay=True, batch_size=64)
+    run = finished("a", model="ResNet-18", data="subset", image_size=28, lr=0.05, schedule="linear", batch_size=64)
     cells = re.findall(r"<t[hd](?: scope=\"row\")?>([^<]*)</t[hd]>", run_table([run]).partition("<tbody>")[2])
-    assert cells == ["a", "ResNet-18", "subset 28 px", "", "0.05 to 0", "64", "2 of 2", "1.000", "0.750", "0.625", "50"]
+    assert cells == ["a", "ResNet-18", "subset 28 px", "", "0.05, linear", "64", "2 of 2", "1.000", "0.750", "0.625",
+                     "50"]
     assert run_table([FinishedRun("old", d2l.History())])  # knows nothing, and still is a row
 
 

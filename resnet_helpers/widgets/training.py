@@ -10,7 +10,8 @@ import traitlets
 from resnet_helpers.costs import MODELS
 from resnet_helpers.diagrams import draw_runs
 from resnet_helpers.plotting import Animator, to_png, to_svg
-from resnet_helpers.runs import OPTIMIZERS, BackgroundRun, RunSettings
+from resnet_helpers.recipes import OPTIMIZERS, SCHEDULES, RunSettings
+from resnet_helpers.runs import BackgroundRun
 from resnet_helpers.training import History
 from resnet_helpers.widgets.explorer import (
     ROW,
@@ -39,7 +40,8 @@ class TrainingPanel(widgets.VBox):
     that are done stay in the list of the new panel.
 
     Args, and attributes to read or set:
-        data, image_size, depth, shortcuts, optimizer, lr, decay, batch_size, num_epochs: see `runs.RunSettings`.
+        data, image_size, depth, shortcuts, optimizer, lr, schedule, batch_size, num_epochs: see
+            `recipes.RunSettings`.
         folder: where histories are saved and looked for; the notebook's own by default.
 
     Attributes:
@@ -55,7 +57,7 @@ class TrainingPanel(widgets.VBox):
     shortcuts = traitlets.Bool(True)
     optimizer = OneOf(tuple(OPTIMIZERS), "SGD")
     lr = Real(0.05, min=1e-5, max=10)
-    decay = traitlets.Bool(True)
+    schedule = OneOf(SCHEDULES, "linear")
     batch_size = Whole(64, min=1, max=1024)
     num_epochs = Whole(6, min=1, max=100)
     state = traitlets.Unicode("ready", read_only=True)
@@ -297,7 +299,8 @@ def _make_controls():
             "image_size": number("image size", 28, 224),
             "optimizer": dropdown("optimizer", tuple(OPTIMIZERS)),
             "lr": field("learning rate", 1e-5, 10, 0.01, float),
-            "decay": switch("learning rate falls to zero"),
+            "schedule": dropdown("schedule", [("stays as it is", "constant"), ("falls to zero", "linear"),
+                                              ("rises, then falls to zero", "one-cycle")]),
             "batch_size": number("batch size", 1, 1024),
             "num_epochs": number("epochs", 1, 100)}
 
@@ -343,7 +346,7 @@ def _row_values(run):
     def rounded(value, digits=3):
         return "" if value is None else f"{value:.{digits}f}"
     data = f"{config.get('data', '')} {config.get('image_size', '')} px" if "data" in config else ""
-    rate = f"{config.get('lr', '')}{' to 0' if config.get('decay') else ''}"
+    rate = f"{config.get('lr', '')}{', ' + config['schedule'] if 'schedule' in config else ''}"
     epochs = f"{history.records[-1].epoch:.3g} of {config.get('num_epochs', '?')}" if history.records else "0"
     return (run.name, config.get("model", ""), data, config.get("optimizer", ""), rate, config.get("batch_size", ""),
             epochs, rounded(history.train_loss), rounded(history.train_acc), rounded(history.test_acc),

@@ -15,7 +15,7 @@ logits += 2 * torch.nn.functional.one_hot(data.test_labels.long(), 10)
 predictions = Predictions(data.test_images, data.test_labels, logits.softmax(1))
 for name in ("first run", "second run"):
     history = History(config={"num_epochs": 2, "model": "ResNet-18", "data": "subset", "image_size": 28, "name": name,
-                              "optimizer": "SGD, momentum 0.9", "lr": 0.05, "decay": True, "batch_size": 64})
+                              "optimizer": "SGD, momentum 0.9", "lr": 0.05, "schedule": "linear", "batch_size": 64})
     history.add(1, 10, 2.0, 0.5, None, 100, 1.0)
     history.add(2, 20, 1.0, 0.75, 0.625, 200, 4.0)
     history.save(f"{name}.json")

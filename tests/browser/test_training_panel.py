@@ -10,18 +10,13 @@ from .explorers import Explorer, picked, radio, slid, ticked, typed
 # 200 + 40 images in place of 6,000 + 1,000: an epoch takes less than a second, so a test decides how long a run is.
 SETUP = """
 import threading
-from resnet_helpers import runs
-from resnet_helpers.data import ImageBatches, load_fashion_mnist_subset
+from resnet_helpers import recipes
+from resnet_helpers.data import FashionMNIST, load_fashion_mnist_subset
 from resnet_helpers.widgets import TrainingPanel
 
-def few_images(batch_size, resize, *, device, subset, generator):
-    data = load_fashion_mnist_subset()
-    def batches(images, labels, shuffle):
-        return ImageBatches(images, labels, batch_size, shuffle, resize, device, generator)
-    return (batches(data.train_images[:200], data.train_labels[:200], True),
-            batches(data.test_images[:40], data.test_labels[:40], False))
-
-runs.load_data_fashion_mnist = few_images
+data = load_fashion_mnist_subset()
+few = FashionMNIST(data.train_images[:200], data.train_labels[:200], data.test_images[:40], data.test_labels[:40])
+recipes.load_fashion_mnist_subset = recipes.load_fashion_mnist = lambda root=None: few
 """
 PANEL = "panel = TrainingPanel(num_epochs=100, batch_size=50)\npanel"
 NUM_RUNS_AT_WORK = "[thread.name for thread in threading.enumerate()].count('training')"
@@ -29,11 +24,11 @@ NUM_RUNS_AT_WORK = "[thread.name for thread in threading.enumerate()].count('tra
 SETTINGS = (radio("full: 70,000 images", data="full"), picked("model", "ResNet-34", depth=34),
             ticked("residual connections", False, shortcuts=...), typed("image size", 29, image_size=...),
             slid("image size", 32, image_size=...), picked("optimizer", "Adam", optimizer="Adam"),
-            typed("learning rate", 0.25, lr=...), ticked("learning rate falls to zero", False, decay=...),
+            typed("learning rate", 0.25, lr=...), picked("schedule", "rises, then falls to zero", schedule="one-cycle"),
             typed("batch size", 128, batch_size=...), slid("batch size", 136, batch_size=...),
             typed("epochs", 98, num_epochs=...), slid("epochs", 90, num_epochs=...))
 TAB_STOPS = ("subset: 7,000 images", "full: 70,000 images", "model", "residual connections", "image size", "slider",
-             "optimizer", "learning rate", "learning rate falls to zero", "batch size", "slider", "epochs", "slider",
+             "optimizer", "learning rate", "schedule", "batch size", "slider", "epochs", "slider",
              "Train", "saved run", "Load")
 
 

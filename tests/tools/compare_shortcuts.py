@@ -5,7 +5,8 @@
 
 import sys
 
-from resnet_helpers.runs import BackgroundRun, RunSettings
+from resnet_helpers.recipes import RunSettings
+from resnet_helpers.runs import BackgroundRun
 from resnet_helpers.training import describe_hardware, describe_versions
 
 if __name__ == "__main__":
