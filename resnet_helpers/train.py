@@ -1,0 +1,214 @@
+"""Train a residual network on Fashion-MNIST from the shell: `python -m resnet_helpers.train --help`."""
+
+import argparse
+import shlex
+import sys
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+
+import torch
+
+from resnet_helpers.checkpoints import load_checkpoint, save_checkpoint
+from resnet_helpers.distributed import process_group
+from resnet_helpers.files import written_whole
+from resnet_helpers.recipes import CHOICES, RECIPES, RunSettings, prepare_run
+from resnet_helpers.runs import in_plain_words
+from resnet_helpers.training import History, results
+
+INTERRUPTED = 130  # what shells answer after Ctrl+C
+HELP = {
+    "data": "the 7,000 images that come with the package, or all 70,000",
+    "image_size": "pixels that the images are resized to",
+    "depth": "layers of the network",
+    "shortcuts": "residual connections, or a plain network of the same layers",
+    "stem": "first layer; a 7x7 of stride 2 is followed by pooling",
+    "normalize": "subtract the mean of the training images, divide by their standard deviation",
+    "flip": "mirror training images at random",
+    "shift": "move training images at random by up to so many pixels",
+    "optimizer": "kind of gradient descent",
+    "lr": "learning rate; with a schedule, the highest",
+    "weight_decay": "for the weights of convolutions and linear layers",
+    "schedule": "how the learning rate changes",
+    "label_smoothing": "probability that is spread over all classes",
+    "batch_size": "images a step, of all processes together",
+    "num_epochs": "passes over the training images",
+    "seed": "of weights and batches",
+    "precision": "arithmetic; auto takes the faster one",
+    "held_out": "measure accuracy on training images that are held back, not on the test images",
+}
+EPILOG = """\
+Options that are not given are those of the recipe. With several processes, for example
+  torchrun --nproc-per-node=2 -m resnet_helpers.train --recipe article
+each computes on its part of every batch, and the first one prints and saves.
+Exit status: 0 trained to the end; 1 failed; 2 wrong options; 130 interrupted."""
+
+
+def make_parser():
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m resnet_helpers.train", epilog=EPILOG,
+                                     description="Train a residual network on Fashion-MNIST.",
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", choices=RECIPES, help="settings to begin with (quick)")
+    settings = parser.add_argument_group("settings")
+    for field in fields(RunSettings):
+        choices, text = CHOICES.get(field.name), HELP[field.name]
+        kind = (dict(action=argparse.BooleanOptionalAction) if field.type is bool else
+                dict(type=field.type, choices=choices, metavar="X"))
+        if choices:
+            text += f": {', '.join(map(shlex.quote, map(str, choices)))}"
+        settings.add_argument(f"--{field.name.replace('_', '-')}", default=argparse.SUPPRESS, help=text, **kind)
+    files = parser.add_argument_group("files")
+    files.add_argument("--root", metavar="FOLDER", help="where the full data set is (see README)")
+    files.add_argument("--checkpoint", type=Path, metavar="FILE", help="after every epoch, write all that is needed to "
+                       "go on to FILE")
+    files.add_argument("--resume", action="store_true", help="go on from the checkpoint, if it is there")
+    files.add_argument("--history", type=Path, metavar="FILE", help="write what was measured to FILE (JSON)")
+    files.add_argument("--picture", type=Path, metavar="FILE", help="draw the curves in FILE (.png, .svg, .pdf)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (a GPU if there is one)")
+    parser.add_argument("--sync-batch-norm", action="store_true", help="with several processes: batch norm over all of "
+                        "a batch, not each process's part")
+    parser.add_argument("--quiet", action="store_true", help="print nothing unless something goes wrong")
+    return parser
+
+
+def main(arguments=None):
+    """The command line; returns the exit status."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    given = {field.name: getattr(options, field.name) for field in fields(RunSettings) if hasattr(options, field.name)}
+    try:
+        settings = replace(RECIPES[options.recipe or "quick"], **given)
+    except ValueError as error:
+        parser.error(str(error))
+    if options.resume and not options.checkpoint:
+        parser.error("--resume needs --checkpoint FILE, the file to go on from")
+    if options.checkpoint and options.checkpoint.exists() and not options.resume:
+        parser.error(f"{options.checkpoint} is there already: add --resume to go on from it, or name another file")
+    for path in (options.checkpoint, options.history, options.picture):
+        if path and not path.parent.is_dir():
+            parser.error(f"there is no folder {path.parent} for {path.name}")
+    try:
+        with process_group(options.device) as group:
+            history = train(settings, options, group, asked=given if options.recipe is None else asdict(settings))
+    except KeyboardInterrupt:
+        history = None
+    except Exception as error:  # a person at a shell wants to know what went wrong, not where in this package
+        print(f"{parser.prog}: error: {in_plain_words(error)}", file=sys.stderr)
+        return 1
+    if history is None or not history.completed:
+        is_kept = options.checkpoint and options.checkpoint.exists()
+        kept = f"; --resume goes on from {options.checkpoint}" if is_kept else ""
+        print(f"{parser.prog}: interrupted{kept}", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def train(settings, options, group, asked):
+    """Train, print, and write the files that `options` name; returns the `History`.
+
+    Args:
+        asked: settings, as {name: value}, that a checkpoint must not contradict.
+    """
+    checkpoint = load_checkpoint(options.checkpoint) if options.resume and options.checkpoint.exists() else None
+    if checkpoint:
+        settings = checkpoint.settings
+        others = [f"{name}={getattr(settings, name)!r}, not {value!r}" for name, value in asked.items()
+                  if getattr(settings, name) != value]
+        if others:
+            raise ValueError(f"{options.checkpoint} was trained with {'; '.join(others)}. Leave out the options that "
+                             f"differ, or begin anew with another file")
+    run = prepare_run(settings, group.device, options.root)
+    history = History()
+    if checkpoint:
+        run.load_state_dict(checkpoint.state)
+        history = checkpoint.history
+    report = Report(run, history, options, group)
+    if history.completed:
+        report.say("This run was complete already.")
+    else:
+        report.train()
+    if history.records:
+        report.say(f"{results(history)}\n{history.examples_per_second:.1f} examples/sec on {group.device}")
+    return history
+
+
+class Report:
+    """A run that tells on the screen and in files how it goes."""
+
+    def __init__(self, run, history, options, group):
+        self.run, self.history, self.options, self.group = run, history, options, group
+        self.is_quiet = options.quiet or not group.is_main
+
+    def train(self):
+        """The loop: one line, and new files, after every epoch."""
+        from tqdm import tqdm
+        run, history, group = self.run, self.history, self.group
+        precision = group.choose_precision(run.settings.precision)
+        if precision == "bfloat16":
+            run.net.to(memory_format=torch.channels_last)  # as `fit` does, but before DDP lays out its gradients
+        net = group.wrap(run.net, self.options.sync_batch_norm)
+        batches = [batches.share(group.rank, group.world_size) for batches in (run.train_iter, run.test_iter)]
+        done = history.records[-1].examples if history.records else 0
+        images = run.settings.num_epochs * len(run.train_iter.images)
+        processes = f", {group.world_size} processes" if group.world_size > 1 else ""
+        self.say(f"training {run.settings.model} on {group.device}{processes}")
+        with tqdm(total=images, initial=done, unit=" images", leave=False,
+                  disable=True if self.is_quiet else None) as bar:  # None: not where nobody looks, as in a file
+            for p in run.fit(net=net, train_iter=_Counted(batches[0], bar, group.world_size), test_iter=batches[1],
+                             history=history, resume=bool(history.records), all_reduce=group.all_reduce,
+                             precision=precision):
+                history.config |= {**asdict(run.settings), "model": run.settings.model,
+                                   "precision": history.config["precision"]}
+                if p.test_acc is not None:
+                    self.say(f"epoch {p.epoch:.0f} of {run.settings.num_epochs}: loss {p.train_loss:.3f}, train acc "
+                             f"{p.train_acc:.3f}, {'held-out' if run.settings.held_out else 'test'} acc "
+                             f"{p.test_acc:.3f}, {history.examples_per_second:.1f} examples/sec")
+                    self.save()
+
+    def save(self):
+        """Write the files, if this is the process that does."""
+        if not self.group.is_main:
+            return
+        if self.options.checkpoint:
+            save_checkpoint(self.options.checkpoint, self.run, self.history)
+        if self.options.history:
+            self.history.save(self.options.history)
+        if self.options.picture:
+            draw(self.history, self.options.picture)
+
+    def say(self, line):
+        """Print, above the progress bar."""
+        if not self.is_quiet:
+            from tqdm import tqdm
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+
+
+def draw(history, path):
+    """The curves of a run as a picture file; its name's ending says which kind."""
+    from resnet_helpers.plotting import Animator
+    animator = Animator(xlabel="epoch", xlim=[0, history.config["num_epochs"]],
+                        legend=["train loss", "train acc", "test acc"])
+    for p in history.records:
+        animator.add(p.epoch, (p.train_loss, p.train_acc, p.test_acc))
+    with written_whole(path) as temporary:
+        animator.savefig(temporary, format=Path(path).suffix[1:] or "png")
+
+
+class _Counted:
+    """Batches that move a progress bar on."""
+
+    def __init__(self, batches, bar, world_size):
+        self.batches, self.bar, self.world_size = batches, bar, world_size
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        for X, y in self.batches:
+            yield X, y
+            self.bar.update(self.world_size * len(y))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""The command line: what it prints and writes, checkpoints, and going on after an end that nobody planned."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import resnet_helpers as d2l
+from resnet_helpers import checkpoints, train
+from resnet_helpers.checkpoints import load_checkpoint, save_checkpoint
+from resnet_helpers.recipes import RunSettings, prepare_run
+
+QUICK = ["--num-epochs", "3", "--batch-size", "10", "--precision", "float32", "--flip", "--optimizer",
+         "SGD, momentum 0.9", "--device", "cpu"]
+COMMAND = [sys.executable, "-m", "resnet_helpers.train"]
+
+
+def weights(path):
+    return load_checkpoint(path).state["net"]
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# --- a run ---
+
+def test_run_prints_a_line_per_epoch_and_writes_its_files(few_images, tmp_path, capsys):
+    checkpoint, history, picture = tmp_path / "run.pt", tmp_path / "run.json", tmp_path / "run.png"
+    assert train.main([*QUICK, "--checkpoint", str(checkpoint), "--history", str(history), "--picture",
+                       str(picture)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "training ResNet-18 on cpu"
+    assert [line.split(":")[0] for line in lines[1:4]] == ["epoch 1 of 3", "epoch 2 of 3", "epoch 3 of 3"]
+    assert re.fullmatch(r"loss \d\.\d{3}, train acc \d\.\d{3}, test acc \d\.\d{3}", lines[4])
+    assert re.fullmatch(r"\d+\.\d examples/sec on cpu", lines[5])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    run = d2l.History.load(history)
+    assert run.completed and run.config["flip"] is True and run.config["model"] == "ResNet-18"
+    assert f"loss {run.train_loss:.3f}," in lines[4] and run == load_checkpoint(checkpoint).history
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run.json", "run.png", "run.pt"]
+
+
+def test_it_is_the_run_that_fit_gives(few_images, tmp_path):
+    train.main([*QUICK, "--history", str(tmp_path / "run.json")])
+    run = prepare_run(RunSettings(num_epochs=3, batch_size=10, precision="float32", flip=True,
+                                  optimizer="SGD, momentum 0.9"), "cpu")
+    assert [p.train_loss for p in run.fit()] == [r.train_loss for r in d2l.History.load(tmp_path / "run.json").records]
+
+
+def test_quiet_run_prints_nothing(few_images, capfd):
+    assert train.main([*QUICK, "--quiet"]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_recipe_and_options_make_the_settings(monkeypatch):
+    monkeypatch.setattr(train, "train", lambda settings, *_, **__: seen.append(settings) or d2l.History(completed=True))
+    seen = []
+    train.main(["--recipe", "article", "--depth", "34", "--no-shortcuts", "--precision", "float32", "--held-out"])
+    assert seen == [RunSettings(data="full", image_size=96, depth=34, shortcuts=False, batch_size=256, num_epochs=10,
+                                schedule="constant", precision="float32", held_out=True)]
+
+
+def test_every_setting_is_an_option_with_a_help():
+    text = re.sub(r"\s+", " ", train.make_parser().format_help())
+    for name in RunSettings.__dataclass_fields__:
+        assert f"--{name.replace('_', '-')}" in text and train.HELP[name] in text
+
+
+# --- what goes wrong ---
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--depth", "20"], "invalid choice"), (["--lr", "-1"], "lr must be above 0"), (["--resume"], "needs --checkpoint"),
+    (["--history", "nowhere/run.json"], "there is no folder nowhere"), (["--shift", "40"], "27 pixels")])
+def test_wrong_options_end_with_status_2_and_say_what_to_do(arguments, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        train.main(arguments)
+    assert end.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_older_checkpoint_is_not_overwritten(tmp_path, capsys):
+    (tmp_path / "run.pt").write_bytes(b"precious")
+    with pytest.raises(SystemExit):
+        train.main([*QUICK, "--checkpoint", str(tmp_path / "run.pt")])
+    assert "add --resume to go on from it" in capsys.readouterr().err
+    assert (tmp_path / "run.pt").read_bytes() == b"precious"
+
+
+def test_failure_ends_with_status_1_and_one_line(few_images, capsys):
+    assert train.main([*QUICK, "--lr", "1e30", "--quiet"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "learning rate ten times smaller" in error
+
+
+def test_missing_data_ends_with_status_1_and_advice(tmp_path, capsys):
+    assert train.main([*QUICK, "--data", "full", "--root", str(tmp_path)]) == 1
+    assert "name the folder that holds the four files" in capsys.readouterr().err
+
+
+def test_checkpoint_of_other_settings_is_refused(few_images, tmp_path, capsys):
+    path = str(tmp_path / "run.pt")
+    assert train.main([*QUICK, "--checkpoint", path, "--quiet"]) == 0
+    assert train.main([*QUICK, "--checkpoint", path, "--resume", "--lr", "0.1"]) == 1
+    assert "was trained with lr=0.05, not 0.1" in capsys.readouterr().err
+    assert train.main(["--checkpoint", path, "--resume"]) == 0
+    assert capsys.readouterr().out.startswith("This run was complete already.\nloss")
+
+
+# --- checkpoints ---
+
+def test_damaged_or_foreign_files_are_no_checkpoints(few_images, tmp_path):
+    path = tmp_path / "run.pt"
+    train.main([*QUICK, "--checkpoint", str(path), "--quiet"])
+    whole = path.read_bytes()
+    foreign = {"format": checkpoints.FORMAT.replace("1", "2")}
+    torch.save(foreign, tmp_path / "newer.pt")
+    torch.save(Path("x"), tmp_path / "object.pt")  # not tensors and numbers: reading it would run code
+    for name, content in {"empty": b"", "text": b"no checkpoint", "half": whole[:len(whole) // 2],
+                          "start": whole[:1000], "list": None}.items():
+        (tmp_path / f"{name}.pt").write_bytes(content) if content is not None else torch.save([1], tmp_path / "list.pt")
+    for name in ("empty", "text", "half", "start", "list", "newer", "object"):
+        with pytest.raises(ValueError, match=f"{name}.pt is not a checkpoint that this version can read"):
+            load_checkpoint(tmp_path / f"{name}.pt")
+
+
+def test_failed_write_leaves_the_older_file(few_images, tmp_path, monkeypatch):
+    run, path = prepare_run(RunSettings()), tmp_path / "run.pt"
+    save_checkpoint(path, run, d2l.History())
+    before = path.read_bytes()
+
+    def full_disk(content, file):
+        file.write(b"some of it")
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(path, run, d2l.History())
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("optimizer", ["SGD, momentum 0.9", "Adam"])
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_resumed_run_ends_with_the_same_weights_bit_for_bit(few_images, tmp_path, monkeypatch, optimizer, stop_after):
+    arguments = [*QUICK, "--optimizer", optimizer, "--schedule", "one-cycle", "--shift", "2", "--quiet", "--checkpoint"]
+    assert train.main([*arguments, str(tmp_path / "whole.pt")]) == 0
+    path = tmp_path / "parts.pt"
+    real_save = train.save_checkpoint
+
+    def save_and_stop(path, run, history):
+        real_save(path, run, history)
+        if history.records[-1].epoch == stop_after:
+            raise KeyboardInterrupt
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "save_checkpoint", save_and_stop)
+        assert train.main([*arguments, str(path)]) == train.INTERRUPTED
+    assert load_checkpoint(path).history.records[-1].epoch == stop_after
+    torch.rand(3)  # the random state of the new process is another one
+    assert train.main([*arguments, str(path), "--resume"]) == 0
+    whole, parts = load_checkpoint(tmp_path / "whole.pt"), load_checkpoint(path)
+    assert equal(whole.state["net"], parts.state["net"])
+    def numbers(checkpoint):
+        return [(p.epoch, p.step, p.train_loss, p.train_acc, p.test_acc, p.examples)
+                for p in checkpoint.history.records]
+    assert numbers(whole) == numbers(parts)
+    assert [p.seconds for p in parts.history.records] == sorted(p.seconds for p in parts.history.records)
+
+
+def test_killed_process_leaves_a_whole_checkpoint_that_goes_on_to_the_same_weights(tmp_path):
+    arguments = [*COMMAND, "--num-epochs", "2", "--image-size", "8", "--precision", "float32", "--checkpoint"]
+    reference, path = tmp_path / "whole.pt", tmp_path / "killed.pt"
+    process = subprocess.Popen([*arguments, str(path)], stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("epoch 1"):  # it is being saved, or the next epoch has begun
+            break
+    end = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert load_checkpoint(path).history.records[-1].epoch == 1
+    finished = subprocess.run([*arguments, str(path), "--resume"], capture_output=True, text=True)
+    assert finished.returncode == 0 and "epoch 1 of" not in finished.stdout and "epoch 2 of 2" in finished.stdout
+    subprocess.run([*arguments, str(reference)], check=True, capture_output=True)
+    assert equal(weights(reference), weights(path))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to a process")
+def test_ctrl_c_ends_with_status_130_and_says_how_to_go_on(tmp_path):
+    process = subprocess.Popen([*COMMAND, "--num-epochs", "100", "--image-size", "8", "--checkpoint",
+                                str(tmp_path / "run.pt")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline().startswith("training ResNet-18 on ")
+    assert process.stdout.readline().startswith("epoch 1 of 100")
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and error.splitlines()[-1].endswith(f"--resume goes on from {tmp_path / 'run.pt'}")
+    assert "Traceback" not in error
+
+
+def test_history_is_json_for_anyone(few_images, tmp_path):
+    train.main([*QUICK, "--quiet", "--history", str(tmp_path / "run.json")])
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert content["completed"] is True and len(content["records"]) == 3 * 4  # four batches an epoch
