@@ -1,0 +1,136 @@
+"""Several processes that train one network: each computes on its part of every batch, and gradients are averaged.
+
+The mean of a batch's gradients is the mean of the means of its equal parts; so every process takes the same step as one
+process would with the whole batch. Only batch norm sees the difference: it normalises each part by itself, unless its
+statistics are synchronised.
+
+Source: Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training" (2020).
+"""
+
+import contextlib
+import datetime
+import os
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from resnet_helpers.precision import GAIN, bfloat16_gain
+from resnet_helpers.training import try_gpu
+
+TIMEOUT = datetime.timedelta(minutes=5)  # without a word from another process: longer than any step should take
+
+
+class Group:
+    """The processes that train together, and this one among them.
+
+    Attributes:
+        rank, world_size: the number of this process, from 0, and how many there are.
+        device: the `torch.device` where this process computes.
+    """
+
+    def __init__(self, device, rank=0, world_size=1):
+        self.device, self.rank, self.world_size = device, rank, world_size
+
+    @property
+    def is_main(self):
+        """Is this the process that prints and saves?"""
+        return self.rank == 0
+
+    def all_reduce(self, tensor):
+        """The sum of all processes' tensors of this shape, where this one's is."""
+        if self.world_size == 1:
+            return tensor
+        total = tensor.to(self.device, copy=True)
+        dist.all_reduce(total)
+        return total.to(tensor.device)
+
+    def choose_precision(self, precision):
+        """With several processes "auto" is not left to a trial in each of them: all take what suits the first one."""
+        if self.world_size == 1 or precision != "auto":
+            return precision
+        gain = torch.tensor([bfloat16_gain(self.device) if self.is_main else 0.0])
+        return "bfloat16" if self.all_reduce(gain).item() >= GAIN else "float32"
+
+    def wrap(self, net, synchronize_batch_norm=False):
+        """The network whose gradients are averaged over the processes; `net` itself if there is one process.
+
+        Args:
+            synchronize_batch_norm: normalise with the mean and variance of the whole batch instead of each process's
+                part. Costs two messages a layer, each way.
+        """
+        if self.world_size == 1:
+            return net
+        if synchronize_batch_norm and self.device.type == "cuda":
+            net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+        elif synchronize_batch_norm:
+            synchronize_batch_norms(net)
+        return nn.parallel.DistributedDataParallel(net, [self.device] if self.device.type == "cuda" else None)
+
+
+@contextlib.contextmanager
+def process_group(device=None):
+    """The group that torchrun started this process in; a group of one if it did not.
+
+    Messages go by NCCL between GPUs, by gloo between CPUs. If a process dies the others fail, after `TIMEOUT` at the
+    latest, and torchrun ends them at once.
+
+    Args:
+        device: None means the GPU with the local number of the process, or `try_gpu()`, or the CPU.
+    """
+    if not dist.is_torchelastic_launched():
+        yield Group(try_gpu() if device is None else torch.device(device))
+        return
+    if device is None:
+        device = try_gpu(int(os.environ["LOCAL_RANK"])) if torch.cuda.is_available() else "cpu"
+    device = torch.device(device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    yield Group(device, dist.get_rank(), dist.get_world_size())
+    dist.destroy_process_group()  # not after an error: the others may never come to it
+
+
+class _AllReduce(torch.autograd.Function):
+    """The sum over all processes, and in the backward pass the sum of the gradients."""
+
+    @staticmethod
+    def forward(ctx, tensor):
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad):
+        return _AllReduce.forward(ctx, grad)
+
+
+class SynchronizedBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm with the mean and variance of all processes' parts of a batch, for CPUs; torch's own needs GPUs."""
+
+    def forward(self, X):
+        """(N, C, H, W) -> (N, C, H, W)."""
+        if not self.training:
+            return super().forward(X)
+        x = X.float()
+        n = dist.get_world_size() * x.numel() / x.shape[1]  # the parts are of one size
+        mean = _AllReduce.apply(x.sum((0, 2, 3))) / n  # (C,)
+        x = x - mean[:, None, None]
+        variance = _AllReduce.apply(x.square().sum((0, 2, 3))) / n
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * n / (n - 1), self.momentum)
+            self.num_batches_tracked.add_(1)
+        scale = self.weight / (variance + self.eps).sqrt()
+        return (x * scale[:, None, None] + self.bias[:, None, None]).to(X.dtype)
+
+
+def synchronize_batch_norms(net):
+    """Replace each `BatchNorm2d` of a module by one that is synchronised; parameters and statistics stay the same."""
+    for name, layer in net.named_children():
+        if type(layer) is nn.BatchNorm2d:
+            synchronized = SynchronizedBatchNorm2d(layer.num_features, layer.eps, layer.momentum, device="meta")
+            synchronized._parameters, synchronized._buffers = layer._parameters, layer._buffers
+            setattr(net, name, synchronized.train(layer.training))
+        else:
+            synchronize_batch_norms(layer)

@@ -1,0 +1,160 @@
+"""Two processes under torchrun train as one does: same weights, same records; and one that dies ends the job."""
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from distributed_step import SETTINGS, few
+from torch import nn
+
+import resnet_helpers as d2l
+from resnet_helpers.checkpoints import load_checkpoint
+from resnet_helpers.distributed import Group, SynchronizedBatchNorm2d, process_group, synchronize_batch_norms
+from resnet_helpers.recipes import prepare_run
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available() or sys.platform == "win32",
+                                reason="this PyTorch cannot start several processes here")
+
+
+def torchrun(*arguments, **kwargs):
+    return subprocess.run([*TORCHRUN, *map(str, arguments)], capture_output=True, text=True, timeout=300,
+                          cwd=Path(__file__).parents[1], **kwargs)
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """What two processes ended with, by whether batch norm was synchronised."""
+    results = {}
+    for mode in ("synchronize", "apart"):
+        folder = tmp_path_factory.mktemp(mode)
+        done = torchrun("tests/distributed_step.py", folder, mode)
+        assert done.returncode == 0, done.stderr
+        results[mode] = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return results
+
+
+def assert_close(a, b):
+    """Are two nets the same but for rounding? Each step makes that about a hundred times larger; there are two."""
+    for name in a:
+        torch.testing.assert_close(a[name].double(), b[name].double(), rtol=1e-3, atol=2e-4,
+                                   msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_with_synchronised_batch_norm_two_processes_do_what_one_does(two_processes):
+    run = few(prepare_run(SETTINGS, "cpu"))
+    records = list(run.fit())
+    first, second = two_processes["synchronize"]
+    assert_close(first["net"], run.net.state_dict())
+    for p, q in zip(records, first["records"], strict=True):
+        assert (p.step, p.examples, p.epoch) == (q["step"], q["examples"], q["epoch"])
+        assert q["train_loss"] == pytest.approx(p.train_loss, rel=1e-4)
+        assert q["train_acc"] == pytest.approx(p.train_acc, abs=1e-6)
+    assert first["records"][-1]["test_acc"] == records[-1].test_acc is not None
+
+
+def test_without_each_part_is_normalised_by_itself_and_the_gradients_are_averaged(two_processes):
+    run = few(prepare_run(SETTINGS, "cpu"))
+    net, other = run.net, copy.deepcopy(run.net)  # the second process keeps statistics of its own, which nobody sees
+    net.train(), other.train()
+    for X, y in run.train_iter:
+        run.optimizer.zero_grad()
+        for name, buffer in other.named_buffers():
+            buffer.copy_(net.get_buffer(name))
+        other.load_state_dict(net.state_dict())
+        other.zero_grad()
+        run.loss(net(X[0::2]), y[0::2]).backward()
+        run.loss(other(X[1::2]), y[1::2]).backward()
+        for p, q in zip(net.parameters(), other.parameters(), strict=True):
+            p.grad = (p.grad + q.grad) / 2
+        run.optimizer.step()
+        run.scheduler.step()
+    first, _ = two_processes["apart"]
+    assert_close(first["net"], net.state_dict())
+
+
+def test_all_processes_end_with_the_same_weights_and_records(two_processes):
+    for first, second in two_processes.values():
+        for (name, a), b in zip(first["net"].items(), second["net"].values(), strict=True):
+            if "running" not in name:  # the others' are those of their own last part, and not saved
+                assert torch.equal(a, b), name
+        for p, q in zip(first["records"], second["records"], strict=True):
+            assert {**p, "seconds": 0} == {**q, "seconds": 0}
+
+
+def test_synchronised_batch_norm_of_one_process_is_batch_norm(tmp_path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Sequential(nn.BatchNorm2d(3, momentum=0.3)))
+        nn.init.uniform_(net[1][0].weight), nn.init.uniform_(net[1][0].bias)
+        other, X = copy.deepcopy(net), 5 + 3 * torch.randn(4, 2, 6, 6)
+        synchronize_batch_norms(other)
+        assert type(other[1][0]) is SynchronizedBatchNorm2d and other.state_dict().keys() == net.state_dict().keys()
+        for model in (net, other):
+            (model(X) ** 3).sum().backward()
+        for a, b in zip(net.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-3)
+        for a, b in zip(net.buffers(), other.buffers(), strict=True):
+            torch.testing.assert_close(a, b)
+        torch.testing.assert_close(net.eval()(X), other.eval()(X))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_one_process_needs_no_group():
+    with process_group("cpu") as group:
+        assert (group.rank, group.world_size, group.is_main) == (0, 1, True)
+        net, tensor = nn.Linear(2, 2), torch.ones(2)
+        assert group.wrap(net) is net and group.all_reduce(tensor) is tensor
+    assert not Group(torch.device("cpu"), 1, 2).is_main
+
+
+# --- the command line in two processes ---
+
+QUICK = ["-m", "resnet_helpers.train", "--num-epochs", "2", "--image-size", "8", "--precision", "float32",
+         "--device", "cpu"]
+
+
+def test_only_the_first_process_prints_and_saves(tmp_path):
+    done = torchrun(*QUICK, "--checkpoint", tmp_path / "run.pt", "--history", tmp_path / "run.json")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "training ResNet-18 on cpu, 2 processes"
+    assert [line[:12] for line in lines[1:]] == ["epoch 1 of 2", "epoch 2 of 2", lines[3][:12], lines[4][:12]]
+    history = d2l.History.load(tmp_path / "run.json")
+    assert history.completed and history.records[-1].examples == 12_000 and history.config["model"] == "ResNet-18"
+    assert load_checkpoint(tmp_path / "run.pt").history == history
+
+
+def test_batch_that_cannot_be_shared_ends_the_job_with_advice():
+    done = torchrun(*QUICK, "--batch-size", "33")
+    assert done.returncode != 0 and "take batches of 32 or 34" in done.stderr
+
+
+def test_process_that_dies_ends_the_job_and_a_restart_goes_on_from_the_checkpoint(tmp_path):
+    path = tmp_path / "run.pt"
+    command = [*TORCHRUN, *QUICK, "--checkpoint", str(path), "--resume"]
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                           cwd=Path(__file__).parents[1])
+    assert any(line.startswith("epoch 1") for line in job.stdout)
+    end = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    workers = subprocess.run(["ps", "--ppid", str(job.pid), "-o", "pid=,args="], capture_output=True,
+                             text=True).stdout.splitlines()
+    workers = [int(line.split()[0]) for line in workers if "resnet_helpers.train" in line]
+    assert len(workers) == 2
+    os.kill(workers[1], signal.SIGKILL)
+    _, error = job.communicate(timeout=120)
+    assert job.returncode != 0 and "SIGKILL" in error
+    assert load_checkpoint(path).history.records[-1].epoch == 1
+    again = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert "epoch 2 of 2" in again.stdout and "epoch 1 of 2" not in again.stdout
