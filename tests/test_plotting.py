@@ -94,8 +94,8 @@ def animated():
     return run_cells("""
 import resnet_helpers as d2l
 from resnet_helpers import plotting
-drawn, to_png = [], plotting.to_png
-plotting.to_png = lambda fig: drawn.append(1) or to_png(fig)
+drawn, png = [], plotting._Raster.png
+plotting._Raster.png = lambda raster, lines: drawn.append(1) or png(raster, lines)
 animator = d2l.Animator(xlabel="x", legend=["y"])
 print("before")
 for i in range(1000):
@@ -128,6 +128,39 @@ def test_another_cell_gets_a_picture_of_its_own(animated):
 
 def test_a_thousand_points_are_not_a_thousand_drawings(animated):
     assert 2 <= int(text(animated[2])) <= 50
+
+
+@pytest.mark.parametrize("limits", [{}, {"xlim": [0, 8], "ylim": [0, 3]}])
+def test_lines_alone_drawn_anew_give_the_same_picture_as_everything_drawn_anew(limits):
+    growing = d2l.Animator(xlabel="epoch", legend=["a", "b"], **limits)
+    for n in range(1, 6):
+        growing.add(n, (2.5 / n, None if n % 2 else 0.1 * n))
+        growing._update_lines()
+        quick = growing._raster.png(growing.lines)
+        growing._raster.seen = None
+        assert growing._raster.png(growing.lines) == quick
+
+
+def test_whatever_else_changes_is_drawn_too():
+    animator = d2l.Animator(xlabel="epoch", legend=["a"])
+    animator.add(1, 0.5)
+    pictures = [animator._raster.png(animator.lines)]
+    for change in (lambda ax: ax.set_title("title"), lambda ax: ax.axhline(0.3), lambda ax: ax.set_ylim(0, 9),
+                   lambda ax: ax.set_xlabel("step"), lambda ax: ax.set_yscale("symlog")):
+        change(animator.axes[0])
+        pictures.append(animator._raster.png(animator.lines))
+    assert len(set(pictures)) == len(pictures)
+
+
+def test_limits_fit_the_points_up_to_round_numbers():
+    animator = d2l.Animator()
+    for x, y in ((0, 2.3), (3.2, 0.4), (5.7, 0.0)):
+        animator.add(x, y)
+        animator._update_lines()
+    assert animator.axes[0].get_xlim() == (0, 6) and animator.axes[0].get_ylim() == (0, 2.5)
+    animator.add(7, 4.1)
+    animator._update_lines()
+    assert animator.axes[0].get_xlim()[1] >= 7 and animator.axes[0].get_ylim()[1] >= 4.1
 
 
 def test_picture_is_described_and_sized(animated):

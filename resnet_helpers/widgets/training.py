@@ -365,7 +365,7 @@ class _PagePicture:
     def is_current(self):
         return True
 
-    def update(self, fig, alt, at_end_of_cell=None):
+    def update(self, fig, alt, at_end_of_cell=None, png=None):
         self.widget.value = to_svg(fig, alt)
 
 
