@@ -368,3 +368,26 @@ def test_loop_written_with_the_article_s_tools():
         animator.add(epoch + 1, (None, None, d2l.evaluate_accuracy_gpu(net, data)))
     assert metric[2] == 40 and len(timer.times) == 8
     assert [len(X) for X in animator.X] == [8, 8, 2]
+
+
+# --- going on ---
+
+def test_resumed_fit_goes_on_after_the_last_whole_epoch():
+    torch.manual_seed(0)
+    net, data, history = small_net(), batches(), d2l.History()
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    for p in d2l.fit(net, data, num_epochs=3, optimizer=optimizer, history=history, precision="float32"):
+        if p.epoch > 1:
+            break  # within the second epoch
+    records = [p for p in history.records if p.epoch <= 1]
+    list(d2l.fit(net, data, num_epochs=3, optimizer=optimizer, history=history, precision="float32", resume=True))
+    assert history.records[:len(records)] == records and history.completed
+    assert [p.epoch for p in history.records if p.epoch == int(p.epoch)] == [1, 2, 3]
+    assert history.records[-1].step == 3 * len(data)
+    assert history.records[-1].examples == 3 * records[-1].examples
+    assert history.records[-1].seconds > records[-1].seconds
+
+
+def test_nothing_to_resume_is_refused():
+    with pytest.raises(ValueError, match="the history holds no whole epoch"):
+        d2l.fit(small_net(), batches(), resume=True)
