@@ -1,6 +1,6 @@
 """The article's training function: `fit`, watched through an `Animator`."""
 
-from resnet_helpers.plotting import Animator
+from resnet_helpers.plotting import RUN_CURVES, Animator
 from resnet_helpers.training import History, fit, init_weights, results, try_gpu
 
 
@@ -29,7 +29,7 @@ def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=None, *, precis
     device = try_gpu() if device is None else device
     net.apply(init_weights)
     print("training on", device)
-    animator = Animator(xlabel="epoch", xlim=[1, num_epochs], legend=["train loss", "train acc", "test acc"])
+    animator = Animator(xlabel="epoch", xlim=[1, num_epochs], legend=RUN_CURVES)
     history = History()
     try:
         for p in fit(net, train_iter, test_iter, num_epochs, lr, device, history=history,

@@ -20,7 +20,6 @@ from resnet_helpers.training import describe_hardware, describe_versions, try_gp
 
 BATCH_SIZE, LR, REPORTS_PER_EPOCH = 256, 0.05, 5
 LOOPS = ("article", "package")
-LEGEND = ("train loss", "train acc", "test acc")
 FLOPS_PER_MULTIPLY_ADD, PASSES = 2, 3  # forward, and backward to inputs and to weights
 
 
@@ -153,9 +152,9 @@ class PngPlot:
     """The curves as PNG: anew for every point, as the article's way of plotting does, or as an `Animator` sees fit."""
 
     def __init__(self, always):
-        from resnet_helpers.plotting import Animator
+        from resnet_helpers.plotting import RUN_CURVES, Animator
         self.always = always
-        self.animator = Animator(xlabel="epoch", xlim=[0, 1], legend=LEGEND, picture=self)
+        self.animator = Animator(xlabel="epoch", xlim=[0, 1], legend=RUN_CURVES, picture=self)
 
     def add(self, x, y):
         """Add a point to each curve."""

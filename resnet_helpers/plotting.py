@@ -22,6 +22,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK = PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 WHITE, GREY, PALE_GREY, PALE_BLUE = "#ffffff", "#6b6b6b", "#f4f4f4", "#e3f1fa"
 TEXT_GREEN, TEXT_ORANGE = "#007F5C", "#B84F00"  # the same hues, dark enough for words on white
+RUN_CURVES = ("train loss", "train acc", "test acc")  # of a training run, everywhere in this order
 PIXELS_PER_INCH = 100  # on the page; the PNG has twice as many, for sharp text on fine screens
 
 # What `to_svg` turns these colours into under a dark JupyterLab theme: light on dark, the same hue.

@@ -1,6 +1,6 @@
 """A training run described by its settings alone, the named recipes, and what `fit` needs to train one."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from resnet_helpers.costs import MODELS
 from resnet_helpers.data import ImageBatches, load_fashion_mnist, load_fashion_mnist_subset
 from resnet_helpers.models import STEMS, check_sizes
 from resnet_helpers.precision import PRECISIONS, can_fuse
-from resnet_helpers.training import fit, init_weights, try_gpu
+from resnet_helpers.training import History, fit, init_weights, try_gpu
 
 OPTIMIZERS = {
     "SGD": (torch.optim.SGD, {}),
@@ -119,10 +119,18 @@ class PreparedRun:
     generator: torch.Generator
 
     def fit(self, **kwargs):
-        """The generator `fit` for this run; `net`, batches and whatever else it takes can be replaced."""
-        return fit(**{"net": self.net, "train_iter": self.train_iter, "test_iter": self.test_iter,
-                      "num_epochs": self.settings.num_epochs, "optimizer": self.optimizer,
-                      "scheduler": self.scheduler, "loss": self.loss, "precision": self.settings.precision, **kwargs})
+        """The generator `fit` for this run; `net`, batches and whatever else it takes can be replaced.
+
+        The history's `config` gets the settings too, but names the precision that was chosen.
+        """
+        history = kwargs.setdefault("history", History())
+        progress = fit(**{"net": self.net, "train_iter": self.train_iter, "test_iter": self.test_iter,
+                          "num_epochs": self.settings.num_epochs, "optimizer": self.optimizer,
+                          "scheduler": self.scheduler, "loss": self.loss, "precision": self.settings.precision,
+                          **kwargs})
+        history.config |= {**asdict(self.settings), "model": self.settings.model,
+                           "precision": history.config["precision"]}
+        return progress
 
     def state_dict(self):
         """Weights, optimiser, schedule and random states, as tensors, numbers and strings."""
@@ -174,8 +182,10 @@ def _load_batches(settings, device, root, generator):
         order = torch.randperm(len(data.train_labels), generator=torch.Generator().manual_seed(0))
         num_held_out = round(SHARE_HELD_OUT * len(order))
         train, test = (tuple(tensor[part] for tensor in train) for part in (order[num_held_out:], order[:num_held_out]))
-    pixels = train[0].float() / 255
-    scale = {"mean": pixels.mean().item(), "std": pixels.std().item()} if settings.normalize else {}
+    scale = {}
+    if settings.normalize:
+        pixels = train[0].float() / 255
+        scale = {"mean": pixels.mean().item(), "std": pixels.std().item()}
     return (ImageBatches(*train, settings.batch_size, True, settings.image_size, device, generator,
                          flip=settings.flip, shift=settings.shift, **scale),
             ImageBatches(*test, settings.batch_size, False, settings.image_size, device, **scale))

@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import threading
 import time
-from dataclasses import asdict
 
 import torch
 
@@ -109,8 +108,6 @@ class BackgroundRun:
         total = self.settings.num_epochs * len(run.train_iter)
         progress = run.fit(train_iter=_Watched(run.train_iter, self, self._timer, 1 / total),
                            test_iter=_Watched(run.test_iter, self), history=self.history, timer=self._timer)
-        self.history.config |= {**asdict(self.settings), "model": self.settings.model,
-                                "precision": self.history.config["precision"]}
         self._set_state("training", only_from=("preparing",))
         with interruptible(run.net, self._check_stop):
             for p in progress:

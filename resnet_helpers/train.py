@@ -6,11 +6,12 @@ import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
-import torch
+from tqdm import tqdm
 
 from resnet_helpers.checkpoints import load_checkpoint, save_checkpoint
 from resnet_helpers.distributed import process_group
 from resnet_helpers.files import written_whole
+from resnet_helpers.precision import Arithmetic
 from resnet_helpers.recipes import CHOICES, RECIPES, RunSettings, prepare_run
 from resnet_helpers.runs import in_plain_words
 from resnet_helpers.training import History, results
@@ -141,11 +142,9 @@ class Report:
 
     def train(self):
         """The loop: one line, and new files, after every epoch."""
-        from tqdm import tqdm
         run, history, group = self.run, self.history, self.group
         precision = group.choose_precision(run.settings.precision)
-        if precision == "bfloat16":
-            run.net.to(memory_format=torch.channels_last)  # as `fit` does, but before DDP lays out its gradients
+        Arithmetic(precision, group.device).prepare(run.net)  # as `fit` does, but before DDP lays out its gradients
         net = group.wrap(run.net, self.options.sync_batch_norm)
         batches = [batches.share(group.rank, group.world_size) for batches in (run.train_iter, run.test_iter)]
         done = history.records[-1].examples if history.records else 0
@@ -157,8 +156,6 @@ class Report:
             for p in run.fit(net=net, train_iter=_Counted(batches[0], bar, group.world_size), test_iter=batches[1],
                              history=history, resume=bool(history.records), all_reduce=group.all_reduce,
                              precision=precision):
-                history.config |= {**asdict(run.settings), "model": run.settings.model,
-                                   "precision": history.config["precision"]}
                 if p.test_acc is not None:
                     self.say(f"epoch {p.epoch:.0f} of {run.settings.num_epochs}: loss {p.train_loss:.3f}, train acc "
                              f"{p.train_acc:.3f}, {'held-out' if run.settings.held_out else 'test'} acc "
@@ -179,16 +176,14 @@ class Report:
     def say(self, line):
         """Print, above the progress bar."""
         if not self.is_quiet:
-            from tqdm import tqdm
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
 
 
 def draw(history, path):
     """The curves of a run as a picture file; its name's ending says which kind."""
-    from resnet_helpers.plotting import Animator
-    animator = Animator(xlabel="epoch", xlim=[0, history.config["num_epochs"]],
-                        legend=["train loss", "train acc", "test acc"])
+    from resnet_helpers.plotting import RUN_CURVES, Animator
+    animator = Animator(xlabel="epoch", xlim=[0, history.config["num_epochs"]], legend=RUN_CURVES)
     for p in history.records:
         animator.add(p.epoch, (p.train_loss, p.train_acc, p.test_acc))
     with written_whole(path) as temporary:

@@ -133,7 +133,6 @@ def test_unknown_precision_is_refused(call):
         call()
 
 
-
 def test_test_images_are_seen_in_the_precision_of_the_run():
     model, seen = net(), []
     model[0].register_forward_hook(lambda layer, inputs, output: seen.append((layer.training, output.dtype)))

@@ -106,7 +106,7 @@ def test_state_brings_a_run_back(few_images):
     run = prepare_run(RunSettings(batch_size=10, optimizer="Adam", schedule="one-cycle", num_epochs=2, flip=True))
     steps = run.fit()
     next(p for p in steps if p.epoch == 1)
-    state = {name: value for name, value in run.state_dict().items()}
+    state = run.state_dict()
     other = prepare_run(RunSettings(batch_size=10, optimizer="Adam", schedule="one-cycle", num_epochs=2, flip=True,
                                     seed=5))
     other.load_state_dict(state)

@@ -81,12 +81,17 @@ def test_pause_becomes_resume_and_back(panel):
     assert panel.state == "stopped" and panel._pause.disabled
 
 
-def test_train_again_after_stop(panel):
+def train_and_stop(panel):
+    """A run that was stopped after it had measured something."""
     panel.num_epochs = 100
     panel.train()
     wait_for(lambda: panel._run.history.records)
     panel.stop()
     wait_for_end(panel)
+
+
+def test_train_again_after_stop(panel):
+    train_and_stop(panel)
     panel.num_epochs = 1
     panel.train()
     wait_for_end(panel)
@@ -95,11 +100,7 @@ def test_train_again_after_stop(panel):
 
 
 def test_run_that_ends_while_the_stop_button_speaks_is_listed_once(panel):
-    panel.num_epochs = 100
-    panel.train()
-    wait_for(lambda: panel._run.history.records)
-    panel.stop()
-    wait_for_end(panel)
+    train_and_stop(panel)
     panel._changed(panel._run)  # the button's thread tells of "stopping", and finds it stopped
     assert len(panel.runs) == 1
 

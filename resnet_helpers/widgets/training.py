@@ -9,7 +9,7 @@ import traitlets
 
 from resnet_helpers.costs import MODELS
 from resnet_helpers.diagrams import draw_runs
-from resnet_helpers.plotting import Animator, to_png, to_svg
+from resnet_helpers.plotting import RUN_CURVES, Animator, to_png, to_svg
 from resnet_helpers.recipes import OPTIMIZERS, SCHEDULES, RunSettings
 from resnet_helpers.runs import BackgroundRun
 from resnet_helpers.training import History
@@ -29,7 +29,6 @@ from resnet_helpers.widgets.explorer import (
     table,
 )
 
-LEGEND = ("train loss", "train acc", "test acc")
 WIDE = {"description_width": "initial"}
 
 
@@ -170,9 +169,9 @@ class TrainingPanel(widgets.VBox):
         self._bar.value = run.fraction if run else 0.0
 
     def _new_animator(self):
-        picture = _PagePicture(self._curves)
-        animator = Animator(xlabel="epoch", xlim=[0, self.num_epochs], legend=LEGEND, figsize=(7, 3.3), picture=picture)
-        animator.add(None, (None,) * len(LEGEND))
+        animator = Animator(xlabel="epoch", xlim=[0, self.num_epochs], legend=RUN_CURVES, figsize=(7, 3.3),
+                            picture=_PagePicture(self._curves))
+        animator.add(None, (None,) * len(RUN_CURVES))
         animator.draw()
         return animator
 
@@ -281,7 +280,7 @@ class TrainingPanel(widgets.VBox):
         """The live widget, and its present curves for pages without a kernel."""
         data = {**super()._repr_mimebundle_(**kwargs), "text/plain": f"TrainingPanel: {self.text}",
                 "image/png": base64.b64encode(to_png(self._animator.fig)).decode()}
-        alt = f"Training panel with curves of {', '.join(LEGEND)}: {self.text}"
+        alt = f"Training panel with curves of {', '.join(RUN_CURVES)}: {self.text}"
         return data, {"image/png": {"width": 700, "alt": alt}}
 
 
