@@ -159,7 +159,7 @@ class Animator:
     """Curves that grow in place while a loop runs.
 
     One picture in the output of the cell is updated; text printed before it stays. Drawing is limited to a few
-    times a second and to a hundredth of the time, and the last state is always drawn at the end of the cell.
+    times a second and to a share of the time, and the last state is always drawn at the end of the cell.
     Outside a notebook nothing is drawn; `savefig` gives the picture anywhere.
 
     Args:
@@ -172,6 +172,7 @@ class Animator:
         figsize: width and height in inches, 100 pixels each.
         picture: where to draw: None means an output of the cell that adds points; else an object with the methods
             of `CellPicture`.
+        share_of_time: how much of the time drawing may take, above 0 and at most 1.
 
     Attributes:
         fig, axes: the Figure and the list of its Axes.
@@ -179,7 +180,10 @@ class Animator:
     """
 
     def __init__(self, xlabel=None, ylabel=None, legend=None, xlim=None, ylim=None, xscale="linear",
-                 yscale="linear", fmts=("-", "--", "-.", ":"), nrows=1, ncols=1, figsize=(5, 3.5), picture=None):
+                 yscale="linear", fmts=("-", "--", "-.", ":"), nrows=1, ncols=1, figsize=(5, 3.5), picture=None,
+                 share_of_time=0.01):
+        if not 0 < share_of_time <= 1:
+            raise ValueError(f"share_of_time must be above 0 and at most 1, got {share_of_time!r}")
         self.fig, axes = subplots(nrows, ncols, figsize, squeeze=False)
         self.axes = list(axes.flat)
         _set_axes(self.axes[0], xlabel, ylabel, xlim, ylim, xscale, yscale)
@@ -189,6 +193,7 @@ class Animator:
         self._raster = _Raster(self.fig)
         self.alt = f"Curves of {', '.join(map(str, self.legend)) or 'values'} against {xlabel or 'x'}"
         self._picture = picture or CellPicture()
+        self._share_of_time = share_of_time
         self._next_draw, self._cost, self._has_limits = 0.0, math.inf, False
         self._pending = False
 
@@ -221,7 +226,7 @@ class Animator:
         self._pending = False
         end = time.perf_counter()
         self._cost = min(self._cost, end - start)  # the first one also loads fonts
-        self._next_draw = end + max(0.25, 99 * self._cost)
+        self._next_draw = end + max(0.25, (1 / self._share_of_time - 1) * self._cost)
 
     def savefig(self, path, **kwargs):
         """Write the picture to a file; the arguments are those of matplotlib's `Figure.savefig`."""

@@ -6,6 +6,8 @@ import time
 
 import torch
 
+from resnet_helpers.cpu import SmallMaps, kept_memory
+
 PRECISIONS = ("auto", "float32", "bfloat16")
 GAIN = 1.3  # how much faster bfloat16 products must be for a trial; the casts around them cost time too
 
@@ -50,11 +52,19 @@ class Arithmetic:
             return [self.batch(x) for x in X]
         return X.to(self.device, memory_format=self._memory_format) if X.dim() == 4 else X.to(self.device)
 
+    @contextlib.contextmanager
     def autocast(self):
         """The context to compute logits in."""
         if self._now == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+            yield
+            return
+        small_maps = SmallMaps() if self.device.type == "cpu" else contextlib.nullcontext()
+        with torch.autocast(self.device.type, torch.bfloat16), small_maps:
+            yield
+
+    def memory(self):
+        """The context of a whole run."""
+        return kept_memory() if self.device.type == "cpu" else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def step(self):

@@ -1,13 +1,13 @@
 """A training run described by its settings alone, the named recipes, and what `fit` needs to train one."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import nn
 
 from resnet_helpers.costs import MODELS
 from resnet_helpers.data import ImageBatches, load_fashion_mnist, load_fashion_mnist_subset
-from resnet_helpers.models import STEMS, check_sizes
+from resnet_helpers.models import STEMS, MirrorAverage, check_sizes
 from resnet_helpers.precision import PRECISIONS, can_fuse
 from resnet_helpers.training import History, fit, init_weights, try_gpu
 
@@ -43,6 +43,7 @@ class RunSettings:
         batch_size, num_epochs: at least 1.
         seed: of the weights and of all that is random in the batches.
         precision: "float32", "bfloat16" or "auto", see `precision.Arithmetic`.
+        mirror_test: measure accuracy with the mean of the logits of each image and its mirror image.
         held_out: hold `SHARE_HELD_OUT` of the training images back and measure accuracy on them instead of on the test
             images: for choosing settings.
 
@@ -67,6 +68,7 @@ class RunSettings:
     num_epochs: int = 6
     seed: int = 0
     precision: str = "auto"
+    mirror_test: bool = False
     held_out: bool = False
 
     def __post_init__(self):
@@ -92,9 +94,41 @@ class RunSettings:
 CHOICES = {"data": ("subset", "full"), "depth": tuple(MODELS), "stem": STEMS, "optimizer": tuple(OPTIMIZERS),
            "schedule": SCHEDULES, "precision": PRECISIONS}
 
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A step on the way from the article's settings to today's: what changes, in words, and the settings then."""
+
+    change: str
+    settings: RunSettings
+
+
+def _climb(settings, *changes):
+    """A `Rung` for each pair of words and changed settings; each keeps the changes of those before it."""
+    rungs = []
+    for words, changed in changes:
+        settings = replace(settings, **changed)
+        rungs.append(Rung(words, settings))
+    return tuple(rungs)
+
+
+ARTICLE = RunSettings(data="full", image_size=96, batch_size=256, schedule="constant", num_epochs=10)
+LADDER = _climb(
+    ARTICLE,
+    ("the article, at 28 pixels", {"image_size": 28}),
+    ("normalised images", {"normalize": True}),
+    ("momentum, weight decay", {"optimizer": "SGD, Nesterov momentum 0.9", "weight_decay": 5e-4}),
+    ("one-cycle learning rate", {"schedule": "one-cycle", "lr": 0.1}),
+    ("flips and shifts", {"flip": True, "shift": 1}),
+    ("label smoothing", {"label_smoothing": 0.1}),
+    ("a stem for small images", {"stem": "3x3-pool"}),
+)
 RECIPES = {
     "quick": RunSettings(),
-    "article": RunSettings(data="full", image_size=96, batch_size=256, schedule="constant", num_epochs=10),
+    "article": ARTICLE,
+    "modern": LADDER[-1].settings,  # what ten years taught, all of it
+    "fast": replace(LADDER[3].settings, num_epochs=2),  # for a class that wants all images and has three minutes
 }
 
 
@@ -124,6 +158,8 @@ class PreparedRun:
         The history's `config` gets the settings too, but names the precision that was chosen.
         """
         history = kwargs.setdefault("history", History())
+        if self.settings.mirror_test:
+            kwargs.setdefault("test_net", MirrorAverage(kwargs.get("net", self.net)))
         progress = fit(**{"net": self.net, "train_iter": self.train_iter, "test_iter": self.test_iter,
                           "num_epochs": self.settings.num_epochs, "optimizer": self.optimizer,
                           "scheduler": self.scheduler, "loss": self.loss, "precision": self.settings.precision,

@@ -239,6 +239,11 @@ class History:
         last = self.records[-1] if self.records else None
         return last.examples / last.seconds if last and last.seconds else None
 
+    @property
+    def machine(self):
+        """What it ran on, in a line, as in "AMD EPYC, 2 cores, torch 2.14.1"; "" before the first record."""
+        return name_machine(self.hardware, self.versions) if self.hardware else ""
+
     def __repr__(self):
         if not self.records:
             return "History: nothing recorded yet"
@@ -281,7 +286,7 @@ class History:
 
 def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *, optimizer=None,
         scheduler=None, loss=None, reports_per_epoch=5, history=None, timer=None, precision="auto", resume=False,
-        all_reduce=None):
+        all_reduce=None, test_net=None):
     """Train `net` by minibatch SGD, yielding `Progress` records; a generator whose return value is a `History`.
 
         for p in fit(net, train_iter, test_iter, num_epochs=10, lr=0.05):
@@ -311,6 +316,8 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
             optimizer, scheduler and random states must be those of that moment, see `checkpoints`.
         all_reduce: where several processes train together, the function that sums a tensor over them, see
             `distributed`; the records are then those of all of them.
+        test_net: the module whose accuracy on `test_iter` is measured, made of the parameters of `net`, such as a
+            `models.MirrorAverage`; None means `net`.
 
     Raises:
         ValueError: an unknown precision; `num_epochs` or `reports_per_epoch` below 1; a `train_iter` that is empty
@@ -339,16 +346,16 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
         history.records = []
     history.describe(net, optimizer, scheduler, num_epochs, device, arithmetic.precision)
     return _fit(net, train_iter, test_iter, num_epochs, arithmetic, optimizer, scheduler, loss, reports_per_epoch,
-                history, timer, all_reduce)
+                history, timer, all_reduce, test_net or net)
 
 
 def _fit(net, train_iter, test_iter, num_epochs, arithmetic, optimizer, scheduler, loss, reports_per_epoch, history,
-         timer, all_reduce):
+         timer, all_reduce, test_net):
     """The loop of `fit`, its arguments checked."""
     last = history.records[-1] if history.records else Progress(0, 0, 0.0, 0.0, None, 0, 0.0)
     step, examples = last.step, last.examples
     due = report_batches(train_iter, reports_per_epoch)
-    try:
+    with contextlib.suppress(KeyboardInterrupt), arithmetic.memory():  # the stop button: a normal way to end a run
         for epoch in range(round(last.epoch), num_epochs):
             net.train()
             sums, seen = BatchSums(all_reduce), examples
@@ -377,11 +384,9 @@ def _fit(net, train_iter, test_iter, num_epochs, arithmetic, optimizer, schedule
             examples = seen + n
             timer.stop()
             history.config["precision"] = arithmetic.precision
-            test_acc = None if test_iter is None else _test_accuracy(net, test_iter, arithmetic, all_reduce)
+            test_acc = None if test_iter is None else _test_accuracy(test_net, test_iter, arithmetic, all_reduce)
             history.completed = epoch + 1 == num_epochs
             yield history.add(epoch + 1, step, train_loss, train_acc, test_acc, examples, timer.sum())
-    except KeyboardInterrupt:
-        pass  # the stop button: a normal way to end a run
     return history
 
 
@@ -448,6 +453,12 @@ def results(history):
     """The article's line of results: `loss 0.012, train acc 0.997, test acc 0.893`."""
     test_acc = "not measured" if history.test_acc is None else f"{history.test_acc:.3f}"
     return f"loss {history.train_loss:.3f}, train acc {history.train_acc:.3f}, test acc {test_acc}"
+
+
+def name_machine(hardware, versions):
+    """What `describe_hardware` and `describe_versions` tell, in a line."""
+    cores = f", {hardware['cores']} cores" if "cores" in hardware else ""
+    return f"{hardware['name']}{cores}, torch {versions['torch'].partition('+')[0]}"
 
 
 def describe_hardware(device):

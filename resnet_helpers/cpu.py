@@ -1,0 +1,123 @@
+"""What makes training on a CPU faster: memory that is kept, weight gradients of small maps as matrix products.
+
+Both leave the mathematics as it is.
+"""
+
+import contextlib
+import ctypes
+import platform
+import threading
+
+import torch
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+SMALL_MAP = 16  # positions: up to 4 x 4
+
+
+# --- memory ---
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # names and numbers of glibc's malloc.h
+_users, _lock = 0, threading.Lock()
+
+
+@contextlib.contextmanager
+def kept_memory():
+    """A context in which freed memory stays with the process; at its end, what is free goes back to the system.
+
+    The activations of a step are large blocks, allocated and freed again and again. By default glibc, the C library of
+    most Linux systems, returns such a block at once, and the next step pays for every one of its pages: the kernel has
+    to find it and to fill it with zeros. With another C library this context does nothing.
+    """
+    global _users
+    libc = _glibc()
+    if libc is None:
+        yield
+        return
+    with _lock:
+        _users += 1
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if not _users:  # the values that glibc reaches by itself where large blocks are freed
+                libc.mallopt(_M_MMAP_MAX, 65_536)
+                libc.mallopt(_M_TRIM_THRESHOLD, 2**26)
+                libc.malloc_trim(0)
+
+
+def _glibc():
+    """The C library, if it is glibc; else None."""
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+
+
+# --- convolutions ---
+
+class SmallMaps(TorchFunctionMode):
+    """A context in which convolutions compute in bfloat16 the weight gradients of small maps as matrix products.
+
+    Where the output has only a few positions, the kernel behind PyTorch's convolution takes several times as long for
+    the gradient of the weights as for the output. That gradient is a product of two matrices, of the output's gradient
+    and of the windows that the kernel looked at; products are fast whatever their shape. It holds for all convolutions
+    of any module that is called in this context, but for those that are grouped or dilated.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.conv2d:
+            return _conv2d(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """`torch.conv2d`, by way of `_SmallMapConvolution` where that pays."""
+    arguments = input, weight, bias, stride, padding, dilation, groups
+    if (input.dim() != 4 or isinstance(padding, str) or _pair(dilation) != (1, 1) or groups != 1
+            or input.device.type != "cpu" or not (weight.requires_grad and torch.is_grad_enabled())):
+        return torch.conv2d(*arguments)
+    stride, padding = _pair(stride), _pair(padding)
+    height, width = ((n + 2 * p - k) // s + 1
+                     for n, p, k, s in zip(input.shape[2:], padding, weight.shape[2:], stride, strict=True))
+    if not (height > 0 and width > 0 and height * width <= SMALL_MAP):
+        return torch.conv2d(*arguments)
+    bias = None if bias is None else bias.bfloat16()
+    return _SmallMapConvolution.apply(input.bfloat16(), weight.bfloat16(), bias, stride, padding)
+
+
+class _SmallMapConvolution(torch.autograd.Function):
+    """A convolution whose weight gradient is a product of two matrices."""
+
+    @staticmethod
+    def forward(ctx, X, weight, bias, stride, padding):
+        ctx.save_for_backward(X, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return torch.conv2d(X, weight, bias, stride, padding)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        X, weight = ctx.saved_tensors
+        of_input = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_input = torch.nn.grad.conv2d_input(X.shape, weight, gradient, ctx.stride, ctx.padding)
+        rows = gradient.permute(0, 2, 3, 1).flatten(0, 2)  # (positions of all images, out_channels)
+        if ctx.needs_input_grad[1]:
+            windows = _windows(X, weight.shape[2:], ctx.stride, ctx.padding)  # (N, H, W, kernel, kernel, in_channels)
+            product = rows.T @ windows.flatten(3).flatten(0, 2)
+            of_weight = product.unflatten(1, windows.shape[3:]).permute(0, 3, 1, 2)
+        if ctx.needs_input_grad[2]:
+            of_bias = rows.sum(0)
+        return of_input, of_weight, of_bias, None, None
+
+
+def _windows(X, kernel_size, stride, padding):
+    """What a convolution's kernel sees at each output position: (N, H, W, kernel height, kernel width, channels)."""
+    X = F.pad(X, (padding[1], padding[1], padding[0], padding[0])).permute(0, 2, 3, 1)
+    windows = X.unfold(1, kernel_size[0], stride[0]).unfold(2, kernel_size[1], stride[1])  # ..., channels, kernel
+    return windows.permute(0, 1, 2, 4, 5, 3)
+
+
+def _pair(size):
+    """A size for height and width, as a tuple of two numbers."""
+    return (size, size) if isinstance(size, int) else tuple(size) * (3 - len(size))

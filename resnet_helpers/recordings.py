@@ -1,0 +1,79 @@
+"""Training runs that were recorded once and ship with the package, to be looked at and played without training.
+
+`tests/tools/record_runs.py` makes them with `python -m resnet_helpers.train`.
+"""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from resnet_helpers.recipes import LADDER, RECIPES
+from resnet_helpers.training import History
+
+FOLDER = Path(__file__).parent / "assets" / "recordings"
+NUM_SEEDS = 3
+
+
+def _runs_to_record():
+    """The settings of every recording, by name."""
+    article, runs = RECIPES["article"], {}
+    for recipe in ("fast", "modern", "article"):
+        runs |= {f"{recipe}-seed{seed}": replace(RECIPES[recipe], seed=seed) for seed in range(NUM_SEEDS)}
+    for i, rung in enumerate(LADDER):
+        runs[f"ladder-{i}"] = replace(rung.settings, held_out=True)
+    for depth, shortcuts in ((18, False), (34, True), (34, False)):  # ResNet-18 is the article's run
+        settings = replace(article, depth=depth, shortcuts=shortcuts)
+        runs[f"depth-{settings.model.lower()}"] = settings
+    return runs
+
+
+RUNS = _runs_to_record()
+
+
+def list_recordings():
+    """The names that `load_recording` knows, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def load_recording(name):
+    """The `History` of a recorded run, with its settings, its curves and the machine it ran on.
+
+    Args:
+        name: one of `list_recordings()`, such as "article-seed0".
+
+    Raises:
+        ValueError: there is no such recording.
+    """
+    if name not in list_recordings():
+        raise ValueError(f"there is no recording {name!r}; those there are: {', '.join(list_recordings())}")
+    return History.load(FOLDER / f"{name}.json")
+
+
+def play(history, seconds=10.0):
+    """Yield the records of a run that is over as `fit` did, with the same rhythm but in `seconds` altogether.
+
+        for p in play(load_recording("article-seed0")):
+            animator.add(p.epoch, (p.train_loss, p.train_acc, p.test_acc))
+
+    The stop button ends it.
+
+    Args:
+        history: a `History`.
+        seconds: how long it takes; 0 does not wait.
+
+    Raises:
+        ValueError: `seconds` is below zero.
+    """
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(f"seconds must be at least 0 and finite, got {seconds!r}")
+    return _play(history.records, seconds)
+
+
+def _play(records, seconds):
+    begin, pace = time.monotonic(), seconds / records[-1].seconds if records and records[-1].seconds else 0.0
+    try:
+        for record in records:
+            time.sleep(max(0.0, begin + pace * record.seconds - time.monotonic()))
+            yield record
+    except KeyboardInterrupt:
+        pass

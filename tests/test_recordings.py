@@ -1,0 +1,110 @@
+"""The recorded runs: what they claim to be, what they reached, and how they are played."""
+
+import statistics
+from dataclasses import asdict
+
+import pytest
+
+import resnet_helpers as d2l
+from resnet_helpers import recordings
+from resnet_helpers.recipes import LADDER, RECIPES
+from resnet_helpers.recordings import NUM_SEEDS, RUNS, list_recordings, load_recording, play
+
+
+def mean_test_accuracy(recipe):
+    return statistics.mean(load_recording(f"{recipe}-seed{seed}").test_acc for seed in range(NUM_SEEDS))
+
+
+@pytest.mark.parametrize("name", list_recordings())
+def test_a_recording_is_a_whole_run_of_the_settings_it_stands_for(name):
+    history, settings = load_recording(name), RUNS[name]
+    chosen = history.config["precision"]
+    assert chosen in ("float32", "bfloat16") and settings.precision in (chosen, "auto")
+    assert {key: history.config[key] for key in asdict(settings)} == asdict(settings) | {"precision": chosen}
+    num_images = 55_000 if settings.held_out else 60_000
+    assert history.completed and history.records[-1].examples == settings.num_epochs * num_images
+    assert [r.epoch for r in history.records if r.test_acc is not None] == list(range(1, settings.num_epochs + 1))
+    assert history.machine.endswith(f"torch {history.versions['torch'].partition('+')[0]}")
+
+
+def test_everything_that_is_to_be_recorded_is():
+    assert list_recordings() == sorted(RUNS)
+
+
+def test_the_modern_recipe_reaches_its_target():
+    assert mean_test_accuracy("modern") >= 0.945
+
+
+def test_the_fast_recipe_reaches_its_target_in_three_minutes_on_two_cores():
+    for seed in range(NUM_SEEDS):
+        history = load_recording(f"fast-seed{seed}")
+        assert history.test_acc >= 0.90 and history.records[-1].seconds < 180
+        assert history.hardware["device"] == "cpu" and history.hardware["cores"] == 2
+
+
+def test_each_rung_of_the_ladder_changes_something_and_keeps_the_rest():
+    for lower, upper in zip(LADDER, LADDER[1:], strict=False):
+        before, after = asdict(lower.settings), asdict(upper.settings)
+        changed = {key for key in before if before[key] != after[key]}
+        assert changed and {key: before[key] for key in before.keys() - changed}.items() <= after.items()
+        untouched = asdict(RECIPES["article"]) | {"image_size": 28}
+        assert all(before[key] == untouched[key] for key in changed if key != "lr")
+    assert RECIPES["modern"] == LADDER[-1].settings and len({rung.change for rung in LADDER}) == len(LADDER)
+
+
+def test_an_unknown_recording_is_refused_with_the_names():
+    with pytest.raises(ValueError, match="no recording 'article'.*modern-seed0"):
+        load_recording("article")
+    with pytest.raises(ValueError, match="no recording"):
+        load_recording("../recordings/modern-seed0")
+
+
+# --- playing ---
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that sleeping moves on; the list of how long was slept."""
+    naps = []
+    monkeypatch.setattr(recordings.time, "monotonic", lambda: 100.0 + sum(naps))
+    monkeypatch.setattr(recordings.time, "sleep", naps.append)
+    return naps
+
+
+def run_of(*seconds):
+    history = d2l.History()
+    for i, s in enumerate(seconds, start=1):
+        history.add(i / 5, i, 1.0, 0.5, None, 10 * i, s)
+    return history
+
+
+def test_playing_keeps_the_rhythm_and_takes_the_time_it_is_given(clock):
+    history = run_of(20.0, 60.0, 80.0)
+    assert list(play(history, seconds=8)) == history.records
+    assert clock == pytest.approx([2, 4, 2])
+
+
+def test_time_that_the_consumer_takes_is_made_up_for(clock):
+    played = play(run_of(10.0, 20.0, 30.0, 40.0), seconds=4)
+    next(played)
+    clock.append(1.5)  # drawing
+    assert len(list(played)) == 3
+    assert clock == pytest.approx([1, 1.5, 0, 0.5, 1])
+
+
+def test_playing_in_no_time_and_playing_nothing(clock):
+    assert len(list(play(run_of(1.0, 2.0), seconds=0))) == 2 and sum(clock) == 0
+    assert list(play(d2l.History())) == []
+    assert len(list(play(run_of(0.0)))) == 1
+
+
+@pytest.mark.parametrize("seconds", [-1, float("inf"), float("nan")])
+def test_times_that_make_no_sense_are_refused(seconds):
+    with pytest.raises(ValueError, match="seconds must be"):
+        play(run_of(1.0), seconds)
+
+
+def test_the_stop_button_ends_it(monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(recordings.time, "sleep", interrupted)
+    assert list(play(run_of(1.0, 2.0))) == []
