@@ -54,6 +54,21 @@ def _glibc():
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
+# --- threads ---
+
+_OMP_PAUSE_SOFT = 1  # a number of omp.h
+
+
+def end_workers():
+    """End the worker threads that computed for the calling thread; they come back when it computes again.
+
+    To be called before another thread is started that will train. Each thread has workers of its own, and once there
+    are more of them than cores, GNU's OpenMP lets them all sleep after every operation.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # an OpenMP that cannot do it, or none
+        ctypes.CDLL(torch._C.__file__).omp_pause_resource_all(_OMP_PAUSE_SOFT)
+
+
 # --- convolutions ---
 
 class SmallMaps(TorchFunctionMode):

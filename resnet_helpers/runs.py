@@ -7,6 +7,7 @@ import time
 
 import torch
 
+from resnet_helpers.cpu import end_workers
 from resnet_helpers.recipes import prepare_run
 from resnet_helpers.training import History, Timer
 
@@ -43,6 +44,7 @@ class BackgroundRun:
 
     def start(self):
         """Begin; once per object."""
+        end_workers()
         atexit.register(self.stop, wait=5.0)  # a thread that computes while Python ends can crash it
         self._thread.start()
         return self

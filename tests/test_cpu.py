@@ -1,4 +1,4 @@
-"""Kept memory, and weight gradients of small maps as matrix products: equal to PyTorch's own, and used where they pay."""
+"""Kept memory, workers, and weight gradients of small maps: equal to PyTorch's own, and used where they pay."""
 
 import contextlib
 import gc
@@ -190,3 +190,23 @@ def test_a_run_keeps_memory_and_ends_with_it_however_it_is_left(monkeypatch):
     for _ in d2l.fit(net, data, num_epochs=1):
         assert cpu._users == 1
     assert cpu._users == 0
+
+
+# --- threads ---
+
+def num_threads():
+    return len(os.listdir("/proc/self/task"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+def test_the_workers_of_this_thread_end_and_come_back():
+    def compute():
+        torch.rand(1000, 1000).exp_().sum()
+        return num_threads()
+
+    if compute() == num_threads() == 1:
+        pytest.skip("one core: no workers")
+    before = num_threads()
+    cpu.end_workers()
+    assert num_threads() == before - (torch.get_num_threads() - 1)
+    assert compute() == before
