@@ -24,6 +24,7 @@ from resnet_helpers.models import (
     resnet_block,
 )
 from resnet_helpers.plotting import Animator, plot, set_figsize, show, show_images, subplots, use_style
+from resnet_helpers.recordings import list_recordings, load_recording, play
 from resnet_helpers.training import (
     Accumulator,
     History,
@@ -50,7 +51,7 @@ __all__ = [
     "Accumulator", "Animator", "Bottleneck", "DatasetUnavailableError", "History", "NonFiniteLossError",
     "PlainBlock", "PlainBottleneck", "Progress", "Residual", "Timer", "accuracy", "copy_torchvision_weights",
     "count_parameters", "evaluate_accuracy", "evaluate_accuracy_gpu", "fit", "get_fashion_mnist_labels",
-    "init_weights", "load_data_fashion_mnist", "load_fashion_mnist", "load_fashion_mnist_subset", "plot", "resnet",
-    "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet_block", "set_figsize", "show",
+    "init_weights", "list_recordings", "load_data_fashion_mnist", "load_fashion_mnist", "load_fashion_mnist_subset",
+    "load_recording", "play", "plot", "resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet_block", "set_figsize", "show",
     "show_images", "subplots", "train_ch6", "try_gpu", "use_style",
 ]

@@ -17,7 +17,8 @@ class Arithmetic:
 
     In bfloat16, convolutions and matrix products round their inputs to 8 significant bits and add in float32
     (autocast); weights, batch-norm statistics, loss and optimiser stay float32. Images and weights lie in memory with
-    the channels last, which is how the fast kernels want them.
+    the channels last, which is how the fast kernels want them. On CPUs some weight gradients are computed in another
+    way, see `cpu.SmallMaps`.
 
     Args:
         precision: "float32", as PyTorch computes without being told anything; "bfloat16"; or "auto": where the device
