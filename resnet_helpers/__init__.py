@@ -52,6 +52,6 @@ __all__ = [
     "PlainBlock", "PlainBottleneck", "Progress", "Residual", "Timer", "accuracy", "copy_torchvision_weights",
     "count_parameters", "evaluate_accuracy", "evaluate_accuracy_gpu", "fit", "get_fashion_mnist_labels",
     "init_weights", "list_recordings", "load_data_fashion_mnist", "load_fashion_mnist", "load_fashion_mnist_subset",
-    "load_recording", "play", "plot", "resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet_block", "set_figsize", "show",
-    "show_images", "subplots", "train_ch6", "try_gpu", "use_style",
+    "load_recording", "play", "plot", "resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
+    "resnet_block", "set_figsize", "show", "show_images", "subplots", "train_ch6", "try_gpu", "use_style",
 ]
