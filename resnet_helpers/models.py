@@ -124,23 +124,6 @@ class PlainBottleneck(Bottleneck):
         return F.relu(self.bn3(self.conv3(Y)))
 
 
-class MirrorAverage(nn.Module):
-    """A classifier that looks twice: the mean of the logits for each image and for its mirror image.
-
-    It shares all parameters with the module `net` and has none of its own. Only for kinds of images whose mirror image
-    is of the same class.
-
-    Shapes: those of `net`, from (N, C, H, W) to (N, classes).
-    """
-
-    def __init__(self, net):
-        super().__init__()
-        self.net = net
-
-    def forward(self, X):
-        return (self.net(X) + self.net(X.flip(-1))) / 2
-
-
 def resnet_block(input_channels, num_channels, num_residuals, first_block=False, block=Residual):
     """One module (stage) of a ResNet, as a list of `num_residuals` blocks.
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from resnet_helpers.costs import MODELS
 from resnet_helpers.data import ImageBatches, load_fashion_mnist, load_fashion_mnist_subset
-from resnet_helpers.models import STEMS, MirrorAverage, check_sizes
+from resnet_helpers.models import STEMS, check_sizes
 from resnet_helpers.precision import PRECISIONS, can_fuse
 from resnet_helpers.training import History, fit, init_weights, try_gpu
 
@@ -43,7 +43,6 @@ class RunSettings:
         batch_size, num_epochs: at least 1.
         seed: of the weights and of all that is random in the batches.
         precision: "float32", "bfloat16" or "auto", see `precision.Arithmetic`.
-        mirror_test: measure accuracy with the mean of the logits of each image and its mirror image.
         held_out: hold `SHARE_HELD_OUT` of the training images back and measure accuracy on them instead of on the test
             images: for choosing settings.
 
@@ -68,7 +67,6 @@ class RunSettings:
     num_epochs: int = 6
     seed: int = 0
     precision: str = "auto"
-    mirror_test: bool = False
     held_out: bool = False
 
     def __post_init__(self):
@@ -159,8 +157,6 @@ class PreparedRun:
         The history's `config` gets the settings too, but names the precision that was chosen.
         """
         history = kwargs.setdefault("history", History())
-        if self.settings.mirror_test:
-            kwargs.setdefault("test_net", MirrorAverage(kwargs.get("net", self.net)))
         progress = fit(**{"net": self.net, "train_iter": self.train_iter, "test_iter": self.test_iter,
                           "num_epochs": self.settings.num_epochs, "optimizer": self.optimizer,
                           "scheduler": self.scheduler, "loss": self.loss, "precision": self.settings.precision,

@@ -35,7 +35,6 @@ HELP = {
     "num_epochs": "passes over the training images",
     "seed": "of weights and batches",
     "precision": "arithmetic; auto takes the faster one",
-    "mirror_test": "measure accuracy with the mean of each image and its mirror image",
     "held_out": "measure accuracy on training images that are held back, not on the test images",
 }
 EPILOG = """\

@@ -286,7 +286,7 @@ class History:
 
 def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *, optimizer=None,
         scheduler=None, loss=None, reports_per_epoch=5, history=None, timer=None, precision="auto", resume=False,
-        all_reduce=None, test_net=None):
+        all_reduce=None):
     """Train `net` by minibatch SGD, yielding `Progress` records; a generator whose return value is a `History`.
 
         for p in fit(net, train_iter, test_iter, num_epochs=10, lr=0.05):
@@ -316,8 +316,6 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
             optimizer, scheduler and random states must be those of that moment, see `checkpoints`.
         all_reduce: where several processes train together, the function that sums a tensor over them, see
             `distributed`; the records are then those of all of them.
-        test_net: the module whose accuracy on `test_iter` is measured, made of the parameters of `net`, such as a
-            `models.MirrorAverage`; None means `net`.
 
     Raises:
         ValueError: an unknown precision; `num_epochs` or `reports_per_epoch` below 1; a `train_iter` that is empty
@@ -346,11 +344,11 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
         history.records = []
     history.describe(net, optimizer, scheduler, num_epochs, device, arithmetic.precision)
     return _fit(net, train_iter, test_iter, num_epochs, arithmetic, optimizer, scheduler, loss, reports_per_epoch,
-                history, timer, all_reduce, test_net or net)
+                history, timer, all_reduce)
 
 
 def _fit(net, train_iter, test_iter, num_epochs, arithmetic, optimizer, scheduler, loss, reports_per_epoch, history,
-         timer, all_reduce, test_net):
+         timer, all_reduce):
     """The loop of `fit`, its arguments checked."""
     last = history.records[-1] if history.records else Progress(0, 0, 0.0, 0.0, None, 0, 0.0)
     step, examples = last.step, last.examples
@@ -384,7 +382,7 @@ def _fit(net, train_iter, test_iter, num_epochs, arithmetic, optimizer, schedule
             examples = seen + n
             timer.stop()
             history.config["precision"] = arithmetic.precision
-            test_acc = None if test_iter is None else _test_accuracy(test_net, test_iter, arithmetic, all_reduce)
+            test_acc = None if test_iter is None else _test_accuracy(net, test_iter, arithmetic, all_reduce)
             history.completed = epoch + 1 == num_epochs
             yield history.add(epoch + 1, step, train_loss, train_acc, test_acc, examples, timer.sum())
     return history

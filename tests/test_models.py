@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 import resnet_helpers as d2l
 from resnet_helpers import Bottleneck, PlainBlock, PlainBottleneck, Residual, resnet_block
-from resnet_helpers.models import MirrorAverage
 
 DEPTHS = (18, 34, 50, 101, 152)
 
@@ -265,13 +264,3 @@ def test_weights_for_shortcuts_that_a_plain_net_lacks_are_refused(depth):
     with pytest.raises(ValueError, match="shortcut"):
         d2l.copy_torchvision_weights(net, random_torchvision(depth))
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
-
-
-def test_the_mirror_average_cannot_tell_left_from_right():
-    net = d2l.resnet18().eval()
-    looking_twice, X = MirrorAverage(net), torch.rand(3, 1, 28, 28)
-    with torch.no_grad():
-        assert torch.allclose(looking_twice(X), looking_twice(X.flip(-1)), atol=1e-6)
-        assert torch.allclose(looking_twice(X), (net(X) + net(X.flip(-1))) / 2)
-        assert not torch.allclose(net(X), net(X.flip(-1)), atol=1e-6)
-    assert d2l.count_parameters(looking_twice) == d2l.count_parameters(net)

@@ -145,22 +145,6 @@ def test_test_accuracy_is_measured_after_each_epoch():
             assert p.test_acc is None
 
 
-def test_another_module_s_accuracy_can_be_measured():
-    class Silent(nn.Module):
-        def __init__(self, net):
-            super().__init__()
-            self.net = net
-
-        def forward(self, X):
-            assert not self.net.training and not torch.is_grad_enabled()
-            return self.net(X) * 0  # always class 0
-
-    net, data = small_net(), batches()
-    *_, last = d2l.fit(net, data, data, num_epochs=2, test_net=Silent(net))
-    assert last.test_acc == (examples()[1] == 0).double().mean().item()
-    assert net.training is False and last.train_acc != last.test_acc
-
-
 @pytest.mark.parametrize(("n", "expected"), [
     (235, {47, 94, 141, 188}), (5, {1, 2, 3, 4}), (3, {1, 2}), (1, set())])
 def test_five_reports_an_epoch_the_last_at_its_end(n, expected):
