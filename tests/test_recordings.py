@@ -7,7 +7,7 @@ import pytest
 import resnet_helpers as d2l
 from resnet_helpers import recordings
 from resnet_helpers.recipes import LADDER, RECIPES
-from resnet_helpers.recordings import RUNS, list_recordings, load_recording, play
+from resnet_helpers.recordings import NUM_SEEDS, RUNS, list_recordings, load_recording, play
 
 
 @pytest.mark.parametrize("name", list_recordings())
@@ -24,6 +24,13 @@ def test_a_recording_is_a_whole_run_of_the_settings_it_stands_for(name):
 
 def test_nothing_else_is_there():
     assert list_recordings() and set(list_recordings()) <= set(RUNS)
+
+
+def test_the_fast_recipe_took_less_than_three_minutes_on_two_cores_to_an_accuracy_of_0_90():
+    for seed in range(NUM_SEEDS):
+        history = load_recording(f"fast-seed{seed}")
+        assert history.test_acc >= 0.90 and history.records[-1].seconds < 180
+        assert history.hardware["device"] == "cpu" and history.hardware["cores"] == 2
 
 
 def test_each_rung_of_the_ladder_changes_something_and_keeps_the_rest():
