@@ -41,6 +41,31 @@ def test_animator_takes_a_single_curve():
     assert animator.Y == [[0.5, 0.25]]
 
 
+@pytest.mark.parametrize("share", [0, -1, 1.5, float("nan")])
+def test_a_share_of_time_that_makes_no_sense_is_refused(share):
+    with pytest.raises(ValueError, match="share_of_time must be above 0"):
+        d2l.Animator(share_of_time=share)
+
+
+@pytest.mark.parametrize(("share", "pause"), [(0.01, 9.9), (0.5, 0.25), (1, 0.25)])
+def test_the_next_picture_waits_until_drawing_takes_no_more_than_its_share(monkeypatch, share, pause):
+    class Picture:
+        def is_possible(self):
+            return True
+
+        is_current = is_possible
+
+        def update(self, *args, **kwargs):
+            nonlocal now
+            now += 0.1  # seconds that drawing takes
+
+    now = 50.0
+    monkeypatch.setattr(plotting.time, "perf_counter", lambda: now)
+    animator = d2l.Animator(picture=Picture(), share_of_time=share)
+    animator.add(1, 1)
+    assert animator._next_draw - now == pytest.approx(pause)
+
+
 def test_savefig_draws_all_points_outside_a_notebook(tmp_path):
     animator = d2l.Animator(xlabel="epoch", legend=["loss"], fmts=("-", "m--"))
     for i in range(5):
