@@ -16,7 +16,7 @@ import torch
 
 from resnet_helpers.costs import model_costs
 from resnet_helpers.precision import matmul_seconds, synchronize
-from resnet_helpers.training import describe_hardware, describe_versions, try_gpu
+from resnet_helpers.training import describe_hardware, describe_versions, name_hardware, try_gpu
 
 BATCH_SIZE, LR, REPORTS_PER_EPOCH = 256, 0.05, 5
 LOOPS = ("article", "package")
@@ -316,8 +316,8 @@ def measure_in_new_process(loop, size, data, steps):
 def describe(report):
     """A report as lines of text: the machine, a table, and what changes with the number of images."""
     hardware, versions, peaks = report["hardware"], report["versions"], report["peaks"]
-    yield (f"{hardware['name']}" + (f", {hardware['cores']} cores" if "cores" in hardware else "")
-           + f"; {versions['system']}, Python {versions['python']}, torch {versions['torch']}")
+    yield (f"{name_hardware(hardware)}; {versions['system']}, Python {versions['python']}, "
+           f"torch {versions['torch']}")
     yield (f"at best: {peaks['float32'] / 1e9:,.0f} GFLOP/s in float32, {peaks['bfloat16'] / 1e9:,.0f} in bfloat16 "
            f"(matrix products), {peaks['bandwidth'] / 1e9:.1f} GB/s (copying)")
     yield f"ResNet-18, batches of {report['batch_size']}; images/s with everything counted, curves too"

@@ -1,6 +1,6 @@
-"""What makes training on a CPU faster: memory that is kept, weight gradients of small maps as matrix products.
+"""What makes training on a CPU faster: kept memory, workers that are awake, weight gradients as matrix products.
 
-Both leave the mathematics as it is.
+All leave the mathematics as it is.
 """
 
 import contextlib

@@ -93,7 +93,6 @@ CHOICES = {"data": ("subset", "full"), "depth": tuple(MODELS), "stem": STEMS, "o
            "schedule": SCHEDULES, "precision": PRECISIONS}
 
 
-
 @dataclass(frozen=True)
 class Rung:
     """A step on the way from the article's settings to today's: what changes, in words, and the settings then."""

@@ -242,7 +242,9 @@ class History:
     @property
     def machine(self):
         """What it ran on, in a line, as in "AMD EPYC, 2 cores, torch 2.14.1"; "" before the first record."""
-        return name_machine(self.hardware, self.versions) if self.hardware else ""
+        if not self.hardware:
+            return ""
+        return f"{name_hardware(self.hardware)}, torch {self.versions['torch'].partition('+')[0]}"
 
     def __repr__(self):
         if not self.records:
@@ -453,12 +455,6 @@ def results(history):
     return f"loss {history.train_loss:.3f}, train acc {history.train_acc:.3f}, test acc {test_acc}"
 
 
-def name_machine(hardware, versions):
-    """What `describe_hardware` and `describe_versions` tell, in a line."""
-    cores = f", {hardware['cores']} cores" if "cores" in hardware else ""
-    return f"{hardware['name']}{cores}, torch {versions['torch'].partition('+')[0]}"
-
-
 def describe_hardware(device):
     """Name and size of what computes: `{"device": "cpu", "name": ..., "cores": ..., "threads": ...}`."""
     if device.type == "cuda":
@@ -466,6 +462,11 @@ def describe_hardware(device):
         return {"device": str(device), "name": properties.name, "memory_bytes": properties.total_memory}
     return {"device": str(device), "name": _cpu_name(), "cores": os.cpu_count(),
             "threads": torch.get_num_threads()}
+
+
+def name_hardware(hardware):
+    """What `describe_hardware` gave, in a few words: its name, and the number of cores if it is a CPU."""
+    return hardware["name"] + (f", {hardware['cores']} cores" if "cores" in hardware else "")
 
 
 def _cpu_name():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from resnet_helpers.training import describe_hardware, describe_versions
+from resnet_helpers.training import describe_hardware, describe_versions, name_hardware
 
 from .lab import OpenNotebook, Server
 
@@ -125,7 +125,7 @@ def machine(browser):
     hardware, versions = describe_hardware(torch.device("cpu")), describe_versions()
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jupyterlab", "ipywidgets"))
     load = f" with a load average of {os.getloadavg()[1]:.1f} before" if hasattr(os, "getloadavg") else ""
-    return (f"on {hardware['name']}, {hardware['cores']} cores{load}, {versions['system']}, "
+    return (f"on {name_hardware(hardware)}{load}, {versions['system']}, "
             f"Python {versions['python']}, {packages}, Chromium {browser.version}:")
 
 
