@@ -116,7 +116,7 @@ LADDER = _climb(
     ("the article, at 28 pixels", {"image_size": 28}),
     ("normalised images", {"normalize": True}),
     ("momentum, weight decay", {"optimizer": "SGD, Nesterov momentum 0.9", "weight_decay": 5e-4}),
-    ("one-cycle learning rate", {"schedule": "one-cycle", "lr": 0.1}),
+    ("one-cycle learning rate", {"schedule": "one-cycle"}),
     ("flips and shifts", {"flip": True, "shift": 1}),
     ("label smoothing", {"label_smoothing": 0.1}),
     ("batches of 128", {"batch_size": 128}),
@@ -126,7 +126,7 @@ RECIPES = {
     "quick": RunSettings(),
     "article": ARTICLE,
     "modern": LADDER[-1].settings,  # what ten years taught, all of it
-    "fast": replace(LADDER[3].settings, lr=0.05, num_epochs=3),  # for a class that has three minutes
+    "fast": replace(LADDER[3].settings, num_epochs=3),  # for a class that has three minutes
 }
 
 
