@@ -1,8 +1,13 @@
 """Train a residual network on Fashion-MNIST from the shell: `python -m resnet_helpers.train --help`."""
 
 import argparse
+import contextlib
+import os
 import shlex
+import signal
 import sys
+import threading
+import time
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
@@ -14,7 +19,7 @@ from resnet_helpers.files import written_whole
 from resnet_helpers.precision import Arithmetic
 from resnet_helpers.recipes import CHOICES, RECIPES, RunSettings, prepare_run
 from resnet_helpers.runs import in_plain_words
-from resnet_helpers.training import History, results
+from resnet_helpers.training import History, Timer, results
 
 INTERRUPTED = 130  # what shells answer after Ctrl+C
 HELP = {
@@ -41,6 +46,7 @@ EPILOG = """\
 Options that are not given are those of the recipe. With several processes, for example
   torchrun --nproc-per-node=2 -m resnet_helpers.train --recipe article
 each computes on its part of every batch, and the first one prints and saves.
+Ctrl+Z suspends a run, fg goes on with it; the time between does not count.
 Exit status: 0 trained to the end; 1 failed; 2 wrong options; 130 interrupted."""
 
 
@@ -151,11 +157,13 @@ class Report:
         images = run.settings.num_epochs * len(run.train_iter.images)
         processes = f", {group.world_size} processes" if group.world_size > 1 else ""
         self.say(f"training {run.settings.model} on {group.device}{processes}")
-        with tqdm(total=images, initial=done, unit=" images", leave=False,
-                  disable=True if self.is_quiet else None) as bar:  # None: not where nobody looks, as in a file
+        timer = Timer()
+        with suspended_without_counting(timer), tqdm(
+                total=images, initial=done, unit=" images", leave=False,
+                disable=True if self.is_quiet else None) as bar:  # None: not where nobody looks, as in a file
             for p in run.fit(net=net, train_iter=_Counted(batches[0], bar, group.world_size), test_iter=batches[1],
-                             history=history, resume=bool(history.records), all_reduce=group.all_reduce,
-                             precision=precision):
+                             history=history, timer=timer, resume=bool(history.records),
+                             all_reduce=group.all_reduce, precision=precision):
                 if p.test_acc is not None:
                     self.say(f"epoch {p.epoch:.0f} of {run.settings.num_epochs}: loss {p.train_loss:.3f}, train acc "
                              f"{p.train_acc:.3f}, {'held-out' if run.settings.held_out else 'test'} acc "
@@ -178,6 +186,25 @@ class Report:
         if not self.is_quiet:
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def suspended_without_counting(timer):
+    """Let the timer stand still while the process is suspended by Ctrl+Z, until `fg` or SIGCONT wakes it."""
+    if not hasattr(signal, "SIGTSTP") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def suspend(*_):
+        begin = time.perf_counter()
+        os.kill(os.getpid(), signal.SIGSTOP)  # comes back when the process goes on
+        timer.tik += time.perf_counter() - begin
+
+    before = signal.signal(signal.SIGTSTP, suspend)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)
 
 
 def draw(history, path):
