@@ -1,0 +1,81 @@
+"""Inside a stack of blocks: the signal, its gradient, the size of each branch; and the stack without some of them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class BlockSizes:
+    """Sizes at one place in a stack, as root mean squares.
+
+    Attributes:
+        signal: of the numbers that leave the block.
+        gradient: of the derivatives of the loss with respect to them.
+    """
+
+    signal: float
+    gradient: float
+
+
+def signal_and_gradient(net, X, y):
+    """Send a batch through a `small_net` and back, and measure both after each block.
+
+    Args:
+        net: in train mode, batch norm uses the statistics of this batch. Its running averages, and gradients that its
+            parameters hold, are left as they are.
+        X, y: images (n, 1, 28, 28) and classes (n,).
+
+    Returns:
+        A list of `BlockSizes`: after the stem, and after each block.
+    """
+    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    outputs = [net[0](X)]
+    for block in net[1]:
+        outputs.append(block(outputs[-1]))
+    loss = F.cross_entropy(net[2:](outputs[-1]), y)
+    gradients = torch.autograd.grad(loss, outputs)
+    net.load_state_dict(buffers, strict=False)
+    return [BlockSizes(_rms(output.detach()), _rms(gradient))
+            for output, gradient in zip(outputs, gradients, strict=True)]
+
+
+@torch.no_grad()
+def branch_sizes(net, X):
+    """How large the branch g(x) of each block is beside its input x: the ratio of their root mean squares.
+
+    Args:
+        net: a `small_net` with shortcuts; it is looked at in eval mode and left in the mode that it was in.
+        X: images (n, 1, 28, 28).
+
+    Returns:
+        A list of numbers, one per block.
+    """
+    was_training = net.training
+    net.eval()
+    x, ratios = net[0](X), []
+    for block in net[1]:
+        g = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x)))))
+        ratios.append(_rms(g) / _rms(x))
+        x = block(x)
+    net.train(was_training)
+    return ratios
+
+
+def with_blocks(net, order):
+    """The same network with its blocks in another order, or without some of them; nothing is copied or trained.
+
+    Args:
+        net: a `small_net`.
+        order: indices of blocks, for example [0, 2, 3] leaves out block 1.
+
+    Source: Veit, Wilber, Belongie, "Residual Networks Behave Like Ensembles of Relatively Shallow Networks" (2016),
+    section 4.
+    """
+    return nn.Sequential(net[0], nn.Sequential(*(net[1][i] for i in order)), *net[2:])
+
+
+def _rms(tensor):
+    return tensor.square().mean().sqrt().item()
