@@ -1,0 +1,64 @@
+"""Exercises that check themselves: `check.residual_block(MyResidual)` says what is right or wrong about an answer.
+
+A check never raises; it returns a `Verdict`. What is solved is kept in a file of the reader's, see `progress_file`.
+"""
+
+from resnet_helpers.check.attempts import progress_file, summarize
+from resnet_helpers.check.blocks import (
+    block_parameters,
+    block_questions,
+    block_shapes,
+    bottleneck_block,
+    broken_blocks,
+    identity_initialization,
+    preactivation_block,
+    residual_block,
+)
+from resnet_helpers.check.engine import EXERCISES, Verdict
+from resnet_helpers.check.function_classes import class_questions, identity_layer, nested_or_not, own_family
+from resnet_helpers.check.models import model_parameters, model_questions, model_shapes, resnet34_and_50, small_stem
+from resnet_helpers.check.training import (
+    chance_level,
+    evaluate_accuracy,
+    mend_training_loop,
+    quick_run,
+    small_net,
+    training_questions,
+)
+
+_hints_given = {}
+
+
+def progress():
+    """Which exercises of the four notebooks are solved, drawn; and the file in which that is kept."""
+    return summarize(EXERCISES)
+
+
+def hint(name):
+    """The next hint for an exercise; each call says a little more, and after the last it begins again.
+
+    Args:
+        name: as in `check.NAME`, for example "residual_block".
+
+    Raises:
+        ValueError: there is no such exercise.
+    """
+    name = getattr(name, "__name__", name)
+    if name not in EXERCISES:
+        raise ValueError(f"there is no exercise {name!r}; those there are: {', '.join(EXERCISES)}")
+    exercise = EXERCISES[name]
+    number = _hints_given.get(name, 0) % len(exercise.hints)
+    _hints_given[name] = number + 1
+    text = f"hint {number + 1} of {len(exercise.hints)}: {exercise.hints[number]}"
+    if number + 1 == len(exercise.hints):
+        text += "\nThat was the last one; the folded cell below the check holds a solution."
+    return Verdict(exercise.title, "open", text)
+
+
+__all__ = [
+    "EXERCISES", "Verdict", "block_parameters", "block_questions", "block_shapes", "bottleneck_block", "broken_blocks",
+    "chance_level", "class_questions", "evaluate_accuracy", "hint", "identity_initialization", "identity_layer",
+    "mend_training_loop", "model_parameters", "model_questions", "model_shapes", "nested_or_not", "own_family",
+    "preactivation_block", "progress", "progress_file", "quick_run", "resnet34_and_50", "residual_block", "small_net",
+    "small_stem", "training_questions",
+]

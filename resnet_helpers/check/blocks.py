@@ -1,0 +1,519 @@
+"""The exercises of notebook 2: shapes and parameters of a block, and blocks of the reader's own."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from resnet_helpers.check.engine import (
+    Open,
+    Wrong,
+    call,
+    choose,
+    close,
+    diagnose,
+    exercise,
+    expect_class,
+    expect_number,
+    expect_tensor,
+)
+from resnet_helpers.models import Bottleneck, Residual, count_parameters
+
+# --- predictions ---
+
+SHAPES = {  # call on a batch of this shape -> shape
+    "Residual(3, 3)": ((4, 3, 6, 6), (4, 3, 6, 6)),
+    "Residual(3, 8, use_1x1conv=True)": ((4, 3, 6, 6), (4, 8, 6, 6)),
+    "Residual(3, 6, use_1x1conv=True, strides=2)": ((4, 3, 6, 6), (4, 6, 3, 3)),
+    "Residual(8, 16, use_1x1conv=True, strides=2)": ((1, 8, 7, 7), (1, 16, 4, 4)),
+    "Residual(8, 8, use_1x1conv=True, strides=3)": ((2, 8, 9, 6), (2, 8, 3, 2)),
+}
+
+
+@exercise(2, "predict shapes", hints=(
+    "Only two arguments can change the shape: num_channels sets the second number, strides divides the third and "
+    "fourth.",
+    "A 3x3 convolution with padding 1 and stride s turns n pixels into floor((n + 2 - 3) / s) + 1. Try n = 7, s = 2.",
+))
+def block_shapes(shapes):
+    """Five shapes, as a list of tuples in the order of the task."""
+    if not isinstance(shapes, (list, tuple)) or len(shapes) != len(SHAPES):
+        raise Wrong(f"the answer must be a list of {len(SHAPES)} shapes, one for each block of the task.")
+    for (block, (before, after)), shape in zip(SHAPES.items(), shapes, strict=True):
+        start = f"{block} on {before}: "
+        if not isinstance(shape, (list, tuple, torch.Size)) or not all(type(n) is int for n in shape):
+            raise Wrong(f"{start}write the shape as a tuple of whole numbers, such as (1, 2, 3, 4); got {shape!r}.")
+        shape = tuple(shape)
+        if shape == after:
+            continue
+        raise Wrong(start + _wrong_shape(shape, before, after))
+    return "all five. With padding 1 a stride of s leaves every s-th pixel: n pixels become n / s, rounded up."
+
+
+def _wrong_shape(shape, before, after):
+    if len(shape) == 3 and shape == after[1:]:
+        return "the number of examples in the batch is missing; it comes first and never changes."
+    if len(shape) != 4:
+        return f"a shape has four numbers here, (examples, channels, height, width); yours has {len(shape)}."
+    if shape == (after[0], *after[2:], after[1]):
+        return "PyTorch puts the channels second, not last: (examples, channels, height, width)."
+    if shape[0] != after[0]:
+        return f"the first number counts the examples, and no layer changes it: it stays {before[0]}."
+    if shape[1] != after[1]:
+        return f"the block's second argument is the number of channels that leave it: {after[1]}, not {shape[1]}."
+    if shape[2:] == before[2:]:
+        return "the stride is missing: the first convolution and the 1x1 convolution both skip pixels."
+    if all(right - 1 <= n <= right for n, right in zip(shape[2:], after[2:], strict=True)):
+        return ("the padding is missing, or the result was rounded down: floor((n + 2 - 3) / s) + 1, with one pixel of "
+                "padding on each side.")
+    if shape[2:] == tuple(-(-n // 4) for n in before[2:]):
+        return "only the first of the two 3x3 convolutions has the stride; the second keeps the size."
+    return f"height and width {shape[2:]} are not right: work out floor((n + 2 - 3) / s) + 1 for each."
+
+
+@exercise(2, "count parameters", hints=(
+    "A k x k convolution from a to b channels has a*b*k*k weights and b biases. A batch norm has two numbers per "
+    "channel.",
+    "Five layers: conv1 from 64 to 128, conv2 from 128 to 128, conv3 (1x1!) from 64 to 128, and two batch norms of "
+    "128.",
+))
+def block_parameters(count):
+    """The number of parameters of Residual(64, 128, use_1x1conv=True, strides=2)."""
+    answer = expect_number(count)
+    right = count_parameters(Residual(64, 128, use_1x1conv=True, strides=2))
+    conv1, conv2, conv3, norms, biases = 64 * 128 * 9, 128 * 128 * 9, 64 * 128, 2 * 2 * 128, 3 * 128
+    mistakes = {
+        right - biases: "the biases are missing: each output channel of a convolution has one (PyTorch's default).",
+        right - norms: "the batch norms are missing: each has a scale and a shift per channel.",
+        right - norms // 2: "a batch norm has two parameters per channel, scale and shift, and there are two batch "
+                            "norms.",
+        right - biases - norms: "those are the weights alone: convolutions have biases too, and batch norms "
+                                "parameters.",
+        right - conv3 - 128: "conv3 is missing: use_1x1conv=True puts a 1x1 convolution on the shortcut.",
+        right + 8 * conv3: "conv3 has a 1x1 kernel, not 3x3: it has a ninth of the weights that you counted for it.",
+        right + norms: "running averages of a batch norm are no parameters: they are not learnt by gradient descent.",
+        right - conv2 + conv1: "conv2 has 128 channels at both ends: it gets what conv1 gives.",
+        right - conv1 + conv2: "conv1 gets 64 channels, not 128.",
+        conv1 + 128: "that is conv1 alone.",
+    }
+    if answer != right:
+        raise Wrong(mistakes.get(answer, f"{answer:,g} is too {'many' if answer > right else 'few'}. Write down the "
+                                         f"five layers one below the other and count each."))
+    return (f"{right:,}: {conv1 + 128:,} in conv1, {conv2 + 128:,} in conv2, {conv3 + 128:,} in conv3, {norms} in the "
+            f"norms.")
+
+
+# --- a block of the reader's own ---
+
+SETTINGS = ((3, 3, False, 1), (3, 6, True, 2), (4, 4, True, 1), (3, 5, True, 1))
+NAMES = "Name the layers conv1, bn1, conv2, bn2 and conv3, as the article does: the check puts weights into them."
+
+
+@exercise(2, "write the block", hints=(
+    "Two methods: __init__ makes the layers, forward says how X goes through them. The first line of __init__ is "
+    "super().__init__().",
+    "conv1 has padding=1 and the stride; conv2 has padding=1 and stride 1; conv3 is None or a 1x1 convolution with the "
+    "stride; two batch norms of num_channels.",
+    "forward: Y = relu(bn1(conv1(X))), then Y = bn2(conv2(Y)), then X = conv3(X) if there is one, then relu(Y + X).",
+))
+def residual_block(block_class):
+    """A class like `d2l.Residual`, with its arguments and attributes."""
+    expect_class(block_class)
+    for setting in SETTINGS:
+        block = _build(block_class, *setting)
+        _expect_layers(block, *setting)
+        _expect_same_output(block, setting[0])
+    return "it computes what d2l.Residual computes, with and without the 1x1 convolution, in train and in eval mode."
+
+
+def _build(block_class, c_in, c_out, use_1x1conv, strides):
+    text = f"{block_class.__name__}({c_in}, {c_out}, use_1x1conv={use_1x1conv}, strides={strides})"
+    try:
+        return block_class(c_in, c_out, use_1x1conv=use_1x1conv, strides=strides)
+    except TypeError as error:
+        if "argument" in str(error):
+            raise Wrong(f"{text} must be possible, but: {error}. The arguments of __init__ are (self, input_channels, "
+                        f"num_channels, use_1x1conv=False, strides=1).") from None
+        raise
+    except AttributeError as error:
+        if "before Module.__init__" in str(error):
+            raise Wrong("super().__init__() is missing as the first line of __init__: it prepares nn.Module to hold "
+                        "layers.") from None
+        raise
+
+
+def _expect_layers(block, c_in, c_out, use_1x1conv, strides):
+    for name in ("conv1", "conv2"):
+        conv = _layer(block, name, nn.Conv2d)
+        if conv.kernel_size != (3, 3):
+            raise Wrong(f"{name} has a kernel of {conv.kernel_size}: the two convolutions of the branch are 3x3.")
+        if conv.padding not in ((1, 1), "same"):
+            raise Wrong(f"{name} has padding {conv.padding}: without padding=1 a 3x3 convolution makes the image "
+                        f"smaller.")
+        if conv.out_channels != c_out:
+            raise Wrong(f"{name} gives {conv.out_channels} channels for num_channels={c_out}.")
+    if block.conv1.in_channels != c_in:
+        raise Wrong(f"conv1 takes {block.conv1.in_channels} channels for input_channels={c_in}.")
+    if block.conv2.in_channels != c_out:
+        raise Wrong(f"conv2 takes {block.conv2.in_channels} channels, but conv1 gives it {c_out} (num_channels).")
+    if block.conv2.stride != (1, 1):
+        raise Wrong(f"conv2 has stride {block.conv2.stride}: only conv1 has the stride, or the image is halved twice.")
+    if block.conv1.stride != (strides, strides):
+        raise Wrong(f"conv1 has stride {block.conv1.stride} for strides={strides}.")
+    for name in ("bn1", "bn2"):
+        if _layer(block, name, nn.BatchNorm2d).num_features != c_out:
+            raise Wrong(f"{name} is for {getattr(block, name).num_features} channels, but gets {c_out} (num_channels).")
+    _expect_shortcut(block, c_in, c_out, use_1x1conv, strides)
+
+
+def _expect_shortcut(block, c_in, c_out, use_1x1conv, strides):
+    if not hasattr(block, "conv3"):
+        raise Wrong("there is no conv3: with use_1x1conv=True it is a 1x1 convolution, else it is None.")
+    if not use_1x1conv:
+        if block.conv3 is not None:
+            raise Wrong("conv3 must be None when use_1x1conv is False: then the input is added as it is.")
+        return
+    conv = _layer(block, "conv3", nn.Conv2d)
+    if conv.kernel_size != (1, 1):
+        raise Wrong(f"conv3 has a kernel of {conv.kernel_size}, as in the article's listing; a 1x1 convolution has "
+                    f"kernel_size=1 and no padding (section 2.6).")
+    if (conv.in_channels, conv.out_channels) != (c_in, c_out):
+        raise Wrong(f"conv3 goes from {conv.in_channels} to {conv.out_channels} channels: it must turn the input's "
+                    f"{c_in} "
+                    f"into the branch's {c_out}.")
+    if conv.stride != (strides, strides):
+        raise Wrong(f"conv3 has stride {conv.stride} for strides={strides}: the shortcut must shrink as the branch "
+                    f"does.")
+    if conv.padding not in ((0, 0), "same", "valid"):
+        raise Wrong(f"conv3 has padding {conv.padding}: a 1x1 convolution needs none, and with it the image grows.")
+
+
+def _layer(block, name, kind):
+    layer = getattr(block, name, None)
+    if layer is None:
+        raise Wrong(f"there is no layer {name}. {NAMES}")
+    if not isinstance(layer, kind):
+        raise Wrong(f"{name} is a {type(layer).__name__}, where a {kind.__name__} was expected. {NAMES}")
+    return layer
+
+
+def _expect_same_output(block, c_in, formula=Residual.forward, mistakes=None, section="2.1"):
+    """Wrong unless `forward` computes `formula` with the block's own layers, in eval and in train mode."""
+    generator = torch.Generator().manual_seed(0)
+    _randomize(block, generator)
+    X = torch.randn(4, c_in, 8, 8, generator=generator)
+    for is_training in (False, True):
+        block.train(is_training)
+        expected = formula(copy.deepcopy(block), X.clone()).detach()
+        layers = copy.deepcopy(block)
+        Y = call(block, X, what="your block")
+        expect_tensor(Y, expected.shape, "your block")
+        if not close(Y.detach(), expected):
+            with torch.no_grad():
+                diagnose(Y, (mistakes or _residual_mistakes)(layers, X),
+                         f"the output is not that of the formula in section {section}, computed with your own layers"
+                         f"{' in train mode' if is_training else ''}. Go through your forward line by line beside it.")
+        if not Y.requires_grad:
+            raise Wrong("no gradient flows through the block: is there a no_grad, a detach or a .data in it?")
+
+
+@torch.no_grad()
+def _randomize(block, generator):
+    """Give all weights, scales, shifts and running averages different values: nothing can be left out unnoticed."""
+    for name, tensor in (*block.named_parameters(), *block.named_buffers()):
+        if tensor.is_floating_point():
+            tensor.copy_(torch.randn(tensor.shape, generator=generator))
+            if name.endswith("running_var"):
+                tensor.abs_().add_(0.5)
+
+
+def _residual_mistakes(b, X):
+    """Pairs of a message and what a block with this mistake computes, for `diagnose`."""
+    def shortcut(X):
+        return X if b.conv3 is None else b.conv3(X)
+
+    h = F.relu(b.bn1(b.conv1(X)))
+    g = b.bn2(b.conv2(h))
+    S = shortcut(X)
+    return (
+        ("the ReLU after the addition is missing: the output must be relu(Y + X).", lambda: g + S),
+        ("the input is never added: that is a plain block, without its shortcut.", lambda: F.relu(g)),
+        ("your block adds before the second batch norm. The shortcut joins after it: bn2 belongs to the branch.",
+         lambda: F.relu(b.bn2(b.conv2(h) + S))),
+        ("your block adds before the second batch norm, and has no ReLU after it.", lambda: b.bn2(b.conv2(h) + S)),
+        ("the second ReLU comes before the addition. It belongs after it; before it the branch can only raise values "
+         "(section 2.2).", lambda: F.relu(g) + S),
+        ("there is one ReLU too many: relu before the addition, and again after it. Only the one after it belongs "
+         "there.",
+         lambda: F.relu(F.relu(g) + S)),
+        ("the ReLU between the two convolutions is missing. Without it they amount to a single linear map.",
+         lambda: F.relu(b.bn2(b.conv2(b.bn1(b.conv1(X)))) + S)),
+        ("bn1 is not used: after conv1 comes bn1, then the ReLU.",
+         lambda: F.relu(b.bn2(b.conv2(F.relu(b.conv1(X)))) + S)),
+        ("bn2 is not used: after conv2 comes bn2.", lambda: F.relu(b.conv2(h) + S)),
+        ("neither batch norm is used in forward.", lambda: F.relu(b.conv2(F.relu(b.conv1(X))) + S)),
+        ("bn1 stands in both places. The second batch norm is bn2, with numbers of its own.",
+         lambda: F.relu(b.bn1(b.conv2(h)) + S)),
+        ("conv1 stands in both places: the second convolution is conv2.",
+         lambda: F.relu(b.bn2(b.conv1(h)) + S)),
+        ("the order after conv1 is convolution, batch norm, ReLU; you have the ReLU before the batch norm.",
+         lambda: F.relu(b.bn2(b.conv2(b.bn1(F.relu(b.conv1(X))))) + S)),
+        ("what is added is not the block's input but what came out of the first ReLU: was X overwritten on the way? "
+         "Keep "
+         "the input under its own name until the addition.", lambda: F.relu(g + h)),
+        ("conv3 exists but forward does not use it: the shortcut must be conv3(X).", lambda: F.relu(g + X)),
+        ("conv3 is applied to the branch. It belongs on the shortcut: it is the input that needs another shape.",
+         lambda: F.relu(b.conv3(g) + X)),
+        ("the input is subtracted: the block gives g(x) + x.", lambda: F.relu(g - S)),
+        ("branch and shortcut are multiplied: they must be added.", lambda: F.relu(g * S)),
+    )
+
+
+@exercise(2, "find the bugs", hints=(
+    "Compare each forward with the formula of section 2.1, layer by layer: four of the five have one line that is "
+    "wrong or "
+    "stands in the wrong place.",
+    "A: where does the shortcut join? B: which batch norm? C: when is conv3 needed? D: what does X hold when it is "
+    "added? "
+    "E: what does += do to a tensor that somebody else still uses?",
+))
+def broken_blocks(A, B, C, D, E):
+    """The five broken blocks of the task, mended."""
+    messages = {}
+    for letter, block_class in zip("ABCDE", (A, B, C, D, E), strict=True):
+        expect_class(block_class, what=letter)
+        try:
+            for setting in SETTINGS:
+                _expect_same_output(_build(block_class, *setting), setting[0])
+        except Wrong as wrong:
+            messages[letter] = str(wrong)
+        except Exception as error:
+            messages[letter] = f"it fails with {type(error).__name__}: {error}"
+    if len(messages) == 5:
+        raise Open("all five are still broken. Mend them where they stand, run that cell again, and then this one.")
+    if messages:
+        letter, message = next(iter(messages.items()))
+        raise Wrong(f"{5 - len(messages)} of 5 mended. Block {letter} is not: {message}")
+    return ("all five mended. A added before bn2, B used bn1 twice, C left conv3 out, D had lost its input when it "
+            "was to be "
+            "added, and E wrote its result into the caller's tensor.")
+
+
+@exercise(2, "pre-activation block", hints=(
+    "Order: batch norm, ReLU, convolution; once more; then add the input as it came in. Nothing after the addition.",
+    "forward: Y = conv1(relu(bn1(X))), then Y = conv2(relu(bn2(Y))), then Y + X.",
+))
+def preactivation_block(block_class):
+    """A class with the argument num_channels and the layers bn1, conv1, bn2, conv2."""
+    expect_class(block_class)
+    for num_channels in (3, 6):
+        block = _build_with_channels(block_class, num_channels)
+        for name in ("conv1", "conv2"):
+            conv = _layer(block, name, nn.Conv2d)
+            if (conv.kernel_size, conv.in_channels, conv.out_channels) != ((3, 3), num_channels, num_channels):
+                raise Wrong(f"{name} must be a 3x3 convolution from {num_channels} to {num_channels} channels.")
+        for name in ("bn1", "bn2"):
+            _layer(block, name, nn.BatchNorm2d)
+        _expect_same_output(block, num_channels, _preactivation, _preactivation_mistakes,
+                            section="4 of the paper of 2016 (figure 1b)")
+    return ("right. When conv2 is zero the block is the identity for every input, negative ones too: nothing stands "
+            "between the addition and the next block.")
+
+
+def _build_with_channels(block_class, num_channels):
+    try:
+        return block_class(num_channels)
+    except TypeError as error:
+        if "argument" in str(error):
+            raise Wrong(f"{block_class.__name__}({num_channels}) must be possible, but: {error}.") from None
+        raise
+
+
+def _preactivation(b, X):
+    return X + b.conv2(F.relu(b.bn2(b.conv1(F.relu(b.bn1(X))))))
+
+
+def _preactivation_mistakes(b, X):
+    a = F.relu(b.bn1(X))
+    g = b.conv2(F.relu(b.bn2(b.conv1(a))))
+    return (
+        ("there is a ReLU after the addition. This block has none: that is what lets it be the identity for every "
+         "input.",
+         lambda: F.relu(g + X)),
+        ("the input is never added.", lambda: g),
+        ("what is added is relu(bn1(X)): the shortcut carries the input as it came in.", lambda: g + a),
+        ("that is the original order, convolution first. Pre-activation means: batch norm, ReLU, then convolution.",
+         lambda: F.relu(b.bn2(b.conv2(F.relu(b.bn1(b.conv1(X))))) + X)),
+        ("convolution comes first in both halves; it must come last: batch norm, ReLU, convolution.",
+         lambda: F.relu(b.bn2(b.conv2(F.relu(b.bn1(b.conv1(X)))))) + X),
+        ("the ReLU comes before the batch norm; the order is batch norm, ReLU, convolution.",
+         lambda: X + b.conv2(b.bn2(F.relu(b.conv1(b.bn1(F.relu(X))))))),
+        ("the first batch norm and ReLU are missing: they stand before the first convolution.",
+         lambda: X + b.conv2(F.relu(b.bn2(b.conv1(X))))),
+        ("the ReLUs are missing.", lambda: X + b.conv2(b.bn2(b.conv1(b.bn1(X))))),
+        ("the ReLU before the second convolution is missing.", lambda: X + b.conv2(b.bn2(b.conv1(a)))),
+        ("the ReLU before the first convolution is missing.", lambda: X + b.conv2(F.relu(b.bn2(b.conv1(b.bn1(X)))))),
+    )
+
+
+@exercise(2, "bottleneck", hints=(
+    "Three convolutions: 1x1 from num_channels to num_channels // 4, 3x3 at that width, 1x1 back. Each has a batch "
+    "norm.",
+    "ReLU after the first and after the second batch norm; the third batch norm is followed by the addition, then "
+    "ReLU.",
+))
+def bottleneck_block(block_class):
+    """A class with the argument num_channels and the layers conv1, bn1, conv2, bn2, conv3, bn3."""
+    expect_class(block_class)
+    for num_channels in (8, 16):
+        block, width = _build_with_channels(block_class, num_channels), num_channels // 4
+        expected = {"conv1": (1, num_channels, width), "conv2": (3, width, width), "conv3": (1, width, num_channels)}
+        for name, (kernel, c_in, c_out) in expected.items():
+            conv = _layer(block, name, nn.Conv2d)
+            if conv.kernel_size != (kernel, kernel):
+                raise Wrong(f"{name} has a kernel of {conv.kernel_size}: the order is 1x1, 3x3, 1x1.")
+            if (conv.in_channels, conv.out_channels) != (c_in, c_out):
+                raise Wrong(f"{name} goes from {conv.in_channels} to {conv.out_channels} channels where {c_in} to "
+                            f"{c_out} "
+                            f"was expected: a quarter of the {num_channels} channels in the middle.")
+        if block.conv2.padding not in ((1, 1), "same"):
+            raise Wrong("conv2 needs padding=1, or the image gets smaller.")
+        for i in (1, 2, 3):
+            _layer(block, f"bn{i}", nn.BatchNorm2d)
+        _expect_same_output(block, num_channels, _bottleneck, _bottleneck_mistakes, section="5 of the paper (figure 5)")
+    mine, basic = count_parameters(Bottleneck(256, 256)), count_parameters(Residual(256, 256))
+    return f"right. With 256 channels it has {mine:,} parameters, where Residual(256, 256) has {basic:,}."
+
+
+def _bottleneck(b, X):
+    Y = F.relu(b.bn1(b.conv1(X)))
+    Y = F.relu(b.bn2(b.conv2(Y)))
+    return F.relu(b.bn3(b.conv3(Y)) + X)
+
+
+def _bottleneck_mistakes(b, X):
+    h1 = F.relu(b.bn1(b.conv1(X)))
+    h2 = F.relu(b.bn2(b.conv2(h1)))
+    g = b.bn3(b.conv3(h2))
+    return (
+        ("the ReLU after the addition is missing.", lambda: g + X),
+        ("the input is never added.", lambda: F.relu(g)),
+        ("the last ReLU comes before the addition; it belongs after it.", lambda: F.relu(g) + X),
+        ("your block adds before the third batch norm. The shortcut joins after it.",
+         lambda: F.relu(b.bn3(b.conv3(h2) + X))),
+        ("the ReLU after the first batch norm is missing.",
+         lambda: F.relu(b.bn3(b.conv3(F.relu(b.bn2(b.conv2(b.bn1(b.conv1(X))))))) + X)),
+        ("the ReLU after the second batch norm is missing.", lambda: F.relu(b.bn3(b.conv3(b.bn2(b.conv2(h1)))) + X)),
+        ("bn3 is not used.", lambda: F.relu(b.conv3(h2) + X)),
+        ("no batch norm is used in forward.", lambda: F.relu(b.conv3(F.relu(b.conv2(F.relu(b.conv1(X))))) + X)),
+        ("the ReLU between the convolutions is missing twice.",
+         lambda: F.relu(b.bn3(b.conv3(b.bn2(b.conv2(b.bn1(b.conv1(X)))))) + X)),
+    )
+
+
+@exercise(2, "identity initialisation", hints=(
+    "The last thing the branch does is y = gamma * normalised + beta, in bn2: gamma is bn2.weight, beta is bn2.bias.",
+    "Which two of the block's tensors have to be zero? Not more than those, or no gradient gets through any more.",
+))
+def identity_initialization(make_identity):
+    """A function that changes a `d2l.Residual` block so that it passes on every input that is not negative."""
+    if isinstance(make_identity, nn.Module) or not callable(make_identity):
+        raise Wrong("the answer must be a function that takes a block and changes its weights.")
+    generator = torch.Generator().manual_seed(0)
+    for num_channels in (3, 8):
+        block = Residual(num_channels, num_channels)
+        _randomize(block, generator)
+        result = make_identity(block)
+        block = result if isinstance(result, nn.Module) else block
+        if not isinstance(block, Residual):
+            raise Wrong("make_identity must change the weights of the block it gets, not return another kind of "
+                        "module.")
+        X = torch.rand(4, num_channels, 6, 6, generator=generator)
+        _expect_identity(block, X)
+        _expect_gradient(block, X)
+    return ("right. The block begins as the identity, and the gradient still reaches the weights that are zero, so "
+            "that "
+            "training can move them. Goyal et al. (2017, section 5.1) begin their ResNets like this.")
+
+
+def _expect_identity(block, X):
+    with torch.no_grad():
+        in_train, in_eval = copy.deepcopy(block).train()(X), copy.deepcopy(block).eval()(X)
+    if close(in_train, X) and not close(in_eval, X):
+        raise Wrong("it is the identity in train mode but not in eval mode: there batch norm subtracts a running mean, "
+                    "which a convolution of zeros does not bring along. Zero what comes after the normalising.")
+    if close(in_eval, X) and not close(in_train, X):
+        raise Wrong("it is the identity in eval mode but not in train mode.")
+    if close(in_train, X):
+        return
+    if close(in_train, torch.zeros_like(X)):
+        raise Wrong("the output is zero: something makes the shortcut vanish too.")
+    if close(in_train, 2 * X, 1e-2) or close(in_eval, 2 * X, 1e-2):
+        raise Wrong("the output is 2x: the branch passes its input on, and the shortcut adds it once more. The branch "
+                    "has "
+                    "to be zero.")
+    if block.bn2.weight.abs().max() == 0 and block.bn2.bias.abs().max() > 0:
+        raise Wrong("the scale of bn2 is zero, but its shift (bn2.bias) is not: the branch adds a constant.")
+    if block.bn2.bias.abs().max() == 0 and block.bn2.weight.abs().max() > 0:
+        raise Wrong("the shift of bn2 is zero, but its scale (bn2.weight) is not: batch norm brings whatever small "
+                    "numbers it "
+                    "gets back to standard deviation 1, however small the weights before it are.")
+    raise Wrong("the block still changes its input: the branch is not zero. What is the last step of the branch?")
+
+
+def _expect_gradient(block, X):
+    for p in block.parameters():
+        if not p.requires_grad:
+            raise Wrong("some parameters have requires_grad=False now, and could never be trained again.")
+    torch.manual_seed(0)
+    target = torch.rand_like(X)
+    optimizer = torch.optim.SGD(block.parameters(), lr=0.1)
+    block.train()
+    moved = copy.deepcopy(block.state_dict())
+    for _ in range(2):  # after the first step the zeros have moved, and the rest follows
+        optimizer.zero_grad()
+        F.mse_loss(block(X), target).backward()
+        optimizer.step()
+    if all(torch.equal(p, moved[name]) for name, p in block.named_parameters() if name.startswith("conv")):
+        raise Wrong("it is the identity, but it can never become anything else: no gradient reaches the convolutions, "
+                    "because "
+                    "too much is zero. Zero only the last step of the branch.")
+
+
+QUESTIONS = {
+    "1": ("c", {
+        "a": "A block without shortcut can represent the identity too; it is only hard to find.",
+        "b": "The shortcut has no weights, but the branch has as many as before: nothing is saved.",
+        "c": "With the input added back, the identity is g = 0: weights of zero, to which training and weight decay "
+             "pull "
+             "anyway.",
+    }),
+    "2": ("b", {
+        "a": "A ReLU at the end of the branch makes g(x) >= 0, whatever the weights: then the block can never lower a "
+             "value.",
+        "b": "After the addition the sum may be negative, and the ReLU there is the block's second nonlinearity; "
+             "before it, "
+             "the branch could only raise values.",
+        "c": "It does matter: section 2.2 counted how many values a block can lower in each case.",
+    }),
+    "3": ("a", {
+        "a": "Two tensors of different shapes have no sum, so the input must get the branch's channels and "
+             "resolution; a 1x1 "
+             "convolution with the same stride does that with the fewest weights.",
+        "b": "A block without conv3 trains well; most blocks of a ResNet have none.",
+        "c": "It costs accuracy nothing to leave it out where shapes agree; it is there for the shapes.",
+    }),
+    "4": ("c", {
+        "a": "Not for inputs with negative numbers: the ReLU after the addition cuts them off.",
+        "b": "It is: wherever the input is not negative, and inside a ResNet it never is.",
+        "c": "relu(0 + x) is x where x >= 0, and the inputs of the blocks come out of ReLUs.",
+    }),
+}
+
+
+@exercise(2, "four questions about the block", hints=("Section 2.1 for question 1, 2.2 for 2, 2.4 for 3 and 2.7 for "
+                                                      "4.",))
+def block_questions(answers):
+    """Letters for questions 1 to 4."""
+    return choose(answers, QUESTIONS)
