@@ -1,0 +1,152 @@
+"""Pages and slides from the notebooks: `python -m resnet_helpers.publish --help`."""
+
+import argparse
+import html
+import re
+import sys
+from pathlib import Path
+
+from resnet_helpers.files import written_whole
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+# What the pages load while they are read, from the folder of that name beside them.
+ASSETS = "assets"
+INSTALL = "npm install --prefix {} reveal.js@4 mathjax@2 jquery@3 requirejs@2"
+LOCAL = {"reveal": "reveal.js", "mathjax": "mathjax/MathJax.js", "jquery": "jquery/dist/jquery.min.js",
+         "requirejs": "requirejs/require.js"}
+MATHJAX_OPTIONS = "?config=TeX-AMS_CHTML-full,Safe"
+EPILOG = f"""\
+The pages load reveal.js, MathJax, jQuery and RequireJS from the network while they are read. To do without it, run
+  {INSTALL.format(f"OUT/{ASSETS}")}
+first: pages that are then made in OUT use the copies there, and OUT can be taken along as a whole.
+Speaker notes open with the key S."""
+
+
+def make_parser():
+    """The options."""
+    parser = argparse.ArgumentParser(prog="python -m resnet_helpers.publish", epilog=EPILOG,
+                                     description="Make web pages or slides of all notebooks, as they were saved.",
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=("site", "slides"), help="pages with an index, or a slide show per notebook")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to; made if it is not there")
+    parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS, metavar="FOLDER",
+                        help="where the notebooks are (those of this course)")
+    return parser
+
+
+def main(arguments=None):
+    """The command line; returns the exit status."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    paths = sorted(options.notebooks.glob("*.ipynb"))
+    if not paths:
+        parser.error(f"there are no notebooks in {options.notebooks}")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"{options.out} cannot be made: {error}")
+    for page in (make_site if options.kind == "site" else make_slides)(paths, options.out):
+        print(page)
+    return 0
+
+
+def make_site(paths, out):
+    """A page per notebook and per Markdown file beside them, and an index; yields their paths."""
+    import nbformat
+    from nbconvert import HTMLExporter
+    from nbconvert.filters import markdown2html
+    exporter = HTMLExporter(**_urls(out, "mathjax", "jquery", "requirejs"))
+    titles = {}
+    for path in paths:
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            cell.metadata.pop("transient", None)  # which leaves code out, for slides
+        body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
+        titles[path] = _title_of(notebook) or path.stem
+        body = _with_links_to_pages(_with_folded_solutions(_with_descriptions(body, notebook.cells)))
+        yield _write(out / f"{path.stem}.html", body)
+    for path in sorted(paths[0].parent.glob("*.md")):
+        body = markdown2html(path.read_text(encoding="utf-8"))
+        titles[path] = path.stem.capitalize()
+        yield _write(out / f"{path.stem}.html", _page(titles[path], _with_links_to_pages(body)))
+    items = "".join(f'<li><a href="{html.escape(path.stem)}.html">{html.escape(title)}</a></li>'
+                    for path, title in titles.items())
+    yield _write(out / "index.html", _page("Learn ResNet in four notebooks", f"<h1>Learn ResNet in four notebooks</h1>"
+                                                                             f"<ul>{items}</ul>"))
+
+
+def make_slides(paths, out):
+    """A slide show per notebook; yields their paths."""
+    import nbformat
+    from nbconvert import SlidesExporter
+    exporter = SlidesExporter(**_urls(out, "reveal", "mathjax", "jquery", "requirejs"), reveal_number="c/t")
+    for path in paths:
+        notebook = nbformat.read(path, as_version=4)
+        body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
+        shown = [cell for cell in notebook.cells if cell.metadata.get("slideshow", {}).get("slide_type") != "skip"]
+        yield _write(out / f"{path.stem}.slides.html", _with_descriptions(body, shown))
+
+
+def _urls(out, *names):
+    """Arguments of an exporter that make its pages load the copies in OUT/assets, if they are there."""
+    folder = Path(ASSETS, "node_modules")
+    if not all((out / folder / LOCAL[name]).exists() for name in names):
+        print(f"the pages will need a network, for {', '.join(names)}; --help says how to do without", file=sys.stderr)
+        return {}
+    urls = {name: (folder / LOCAL[name]).as_posix() for name in names}
+    arguments = {"mathjax_url": urls["mathjax"] + MATHJAX_OPTIONS, "jquery_url": urls["jquery"],
+                 "require_js_url": urls["requirejs"]}
+    return arguments | ({"reveal_url_prefix": urls["reveal"]} if "reveal" in urls else {})
+
+
+def _title_of(notebook):
+    """The first heading of a notebook; "" if there is none."""
+    headings = (re.search(r"^# (.+)", cell.source, re.MULTILINE) for cell in notebook.cells)
+    return next((heading.group(1).replace("`", "") for heading in headings if heading), "")
+
+
+def _with_links_to_pages(body):
+    """Links to notebooks and Markdown files become links to the pages made of them."""
+    return re.sub(r'href="([\w-]+)\.(?:ipynb|md)(#[^"]*)?"', r'href="\1.html\2"', body)
+
+
+def _with_descriptions(body, cells):
+    """Images get the words that these cells hold for readers who do not see them; nbconvert leaves them out."""
+    words = iter([output.metadata.get("image/png", {}).get("alt", "") for cell in cells
+                  for output in cell.get("outputs", []) if "image/png" in output.get("data", {})])
+    return re.sub('alt="No description has been provided for this image"',
+                  lambda _: f'alt="{html.escape(next(words, ""))}"', body)
+
+
+def _with_folded_solutions(body):
+    """Cells tagged as solutions are folded away: a line to click on opens them."""
+    style = ("<style>.celltag_solution .jp-Cell-inputWrapper { display: none } .celltag_solution.open "
+             ".jp-Cell-inputWrapper { display: block } .celltag_solution::before { content: '▸ solution'; cursor: "
+             "pointer; margin-left: 70px; text-decoration: underline } .celltag_solution.open::before { content: "
+             "'▾ solution' }</style>")
+    script = ("<script>for (const cell of document.querySelectorAll('.celltag_solution')) { cell.tabIndex = 0; "
+              "const toggle = () => cell.classList.toggle('open'); "
+              "cell.addEventListener('click', e => { if (!e.target.closest('.jp-Cell-inputWrapper')) toggle() }); "
+              "cell.addEventListener('keydown', e => { if (e.key === 'Enter') toggle() }) }</script>")
+    return body.replace("</head>", style + "</head>", 1).replace("</body>", script + "</body>", 1)
+
+
+def _page(title, body):
+    return (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+            f'content="width=device-width"><title>{html.escape(title)}</title>{_PAGE_STYLE}</head>'
+            f"<body>{body}</body></html>")
+
+
+_PAGE_STYLE = ("<style>body { font: 17px/1.5 sans-serif; max-width: 960px; margin: 2em auto; padding: 0 1em } "
+               "table { border-collapse: collapse } th, td { border-bottom: 1px solid #ddd; padding: 3px 10px; "
+               "text-align: left; vertical-align: top }</style>")
+
+
+def _write(path, text):
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Pages and slides of the notebooks: what is on them, and what they load."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from resnet_helpers import publish
+
+NOTEBOOKS = sorted(publish.NOTEBOOKS.glob("*.ipynb"))
+SLIDE_TYPES = {"slide", "subslide", "fragment", "notes", "skip", "-"}
+
+
+@pytest.fixture
+def with_assets(tmp_path):
+    """A folder in which the copies seem to be installed."""
+    for name in publish.LOCAL.values():
+        (tmp_path / publish.ASSETS / "node_modules" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / publish.ASSETS / "node_modules" / name).touch()
+    return tmp_path
+
+
+def test_one_command_makes_a_site_whose_links_lead_somewhere(tmp_path):
+    out = tmp_path / "new folder"
+    made = subprocess.run([sys.executable, "-m", "resnet_helpers.publish", "site", str(out)], capture_output=True,
+                          text=True)
+    assert made.returncode == 0, made.stderr
+    pages = {path.name: path.read_text(encoding="utf-8") for path in out.glob("*.html")}
+    assert set(pages) == {"index.html", "GLOSSARY.html", "TEACHING.html"} | {f"{path.stem}.html" for path in NOTEBOOKS}
+    assert made.stdout.split("\n")[:-1] == [str(out / name) for name in (
+        *(f"{path.stem}.html" for path in NOTEBOOKS), "GLOSSARY.html", "TEACHING.html", "index.html")]
+    for body in pages.values():
+        for target in re.findall(r'href="([^"#:]+\.(?:html|ipynb|md))', body):
+            assert target in pages, target
+    for path in NOTEBOOKS:
+        page = pages[f"{path.stem}.html"]
+        assert page.count("data:image/png;base64") >= 3 and "celltag_solution" in page
+        assert f'<a href="{path.stem}.html">' in pages["index.html"]
+        assert "No description" not in page
+    assert 'alt="Training loss against depth' in pages["02_residual_block.html"]
+    assert "linestyle" in pages["03_resnet_model.html"]  # code that slides fold
+
+
+def test_slides_hold_the_notes_and_fold_code_where_a_picture_is_the_point(tmp_path, capsys):
+    decks = list(publish.make_slides(NOTEBOOKS, tmp_path))
+    assert [deck.name for deck in decks] == [f"{path.stem}.slides.html" for path in NOTEBOOKS]
+    assert "will need a network" in capsys.readouterr().err
+    for deck in decks:
+        body = deck.read_text(encoding="utf-8")
+        assert body.count('<aside class="notes">') >= 10
+        assert "check.progress" not in body and "# A solution" not in body and "No description" not in body
+    assert "linestyle" not in decks[2].read_text(encoding="utf-8")
+
+
+def test_with_the_copies_nothing_that_slides_need_comes_from_the_network(with_assets, capsys):
+    for deck in publish.make_slides(NOTEBOOKS[:1], with_assets):
+        body = deck.read_text(encoding="utf-8")
+        addresses = re.findall(r'<script src="([^"]+)"', body) + re.findall(r'<link href="([^"]+)"', body)
+        assert len(addresses) >= 5 and all(address.startswith("assets/node_modules/") for address in addresses)
+        assert '"assets/node_modules/reveal.js/dist/reveal.js"' in body
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_cell_knows_its_place_among_the_slides(path):
+    cells = nbformat.read(path, as_version=4).cells
+    kinds = [cell.metadata.get("slideshow", {}).get("slide_type") for cell in cells]
+    assert set(kinds) <= SLIDE_TYPES and kinds[0] == "slide"
+    for cell, kind in zip(cells, kinds, strict=True):
+        if cell.source.startswith("## ") and cell.id not in ("exercises", "more"):
+            assert kind == "slide", cell.source
+
+
+@pytest.mark.parametrize(("arguments", "told"), [
+    (["book", "out"], "invalid choice"), (["site"], "required"),
+    (["site", "out", "--notebooks", "no such"], "no notebooks"),
+])
+def test_wrong_usage_is_explained(arguments, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        publish.main(arguments)
+    assert stop.value.code == 2 and told in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_a_file_in_the_way_is_explained(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        publish.main(["site", str(tmp_path / "file" / "out")])
+    assert "cannot be made" in capsys.readouterr().err
