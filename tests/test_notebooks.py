@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_helpers import function_classes, models, training
+from resnet_helpers import check, function_classes, models, training
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 SHOWN = [("01_function_classes", function_classes.indicators), ("01_function_classes", function_classes.best_fit),
@@ -89,3 +89,89 @@ def test_cells_are_short_enough_to_project(path):
 def test_links_between_notebooks_lead_somewhere(path):
     links = re.findall(r"\]\(([^)#]+\.ipynb)\)", "\n".join(cell["source"] for cell in cells(path, "markdown")))
     assert links and all((path.parent / link).is_file() for link in links)
+
+
+# --- exercises ---
+
+def solutions():
+    for path in NOTEBOOKS:
+        for cell in cells(path, "code"):
+            if "solution" in cell["metadata"].get("tags", []):
+                yield pytest.param(path, cell, id=cell["id"])
+
+
+def definitions_of(path):
+    """The imports, functions and classes of a notebook, as names and values; nothing else of it is run."""
+    namespace = {}
+    for cell in cells(path, "code"):
+        if "solution" not in cell["metadata"].get("tags", []):
+            body = [node for node in ast.parse(cell["source"]).body
+                    if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))]
+            exec(compile(ast.Module(body, []), path.name, "exec"), namespace)
+    return namespace
+
+
+@pytest.mark.parametrize(("path", "cell"), list(solutions()))
+def test_the_solution_passes_its_check(path, cell, monkeypatch, tmp_path):
+    monkeypatch.setenv("RESNET_HELPERS_PROGRESS", str(tmp_path / "progress.json"))
+    namespace = definitions_of(path)
+    exec(cell["source"], namespace)
+    line = cell["source"].splitlines()[-1]
+    assert line.startswith("# check.")
+    verdict = eval(line.removeprefix("# "), namespace)
+    assert verdict.solved, verdict
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_exercise_has_a_task_a_check_that_is_open_and_a_folded_solution(path):
+    notebook = cells(path, "code")
+    asked = {name: cell for cell in notebook if "solution" not in cell["metadata"].get("tags", [])
+             for name in re.findall(r"^check\.(\w+)\((?!\))", cell["source"], re.MULTILINE)}
+    solved = [re.search(r"# check\.(\w+)", cell["source"]).group(1) for cell in notebook
+              if "solution" in cell["metadata"].get("tags", [])]
+    expected = [name for name, exercise in check.EXERCISES.items() if exercise.notebook == int(path.stem[:2])]
+    assert sorted(asked) == sorted(solved) == sorted(expected)
+    text = "\n".join(cell["source"] for cell in cells(path, "markdown"))
+    titles = re.findall(r"^### Exercise (\d\.\d)", text, re.MULTILINE)
+    assert titles == [f"{int(path.stem[:2])}.{i}" for i in range(1, len(expected) + 1)]
+    for cell in asked.values():
+        (output,) = cell["outputs"]
+        assert "".join(output["data"]["text/plain"]).startswith("○ ")
+    for cell in notebook:
+        if "solution" in cell["metadata"].get("tags", []):
+            assert cell["metadata"]["jupyter"] == {"source_hidden": True} and not cell["outputs"]
+
+
+# --- the glossary ---
+
+def sections():
+    """{number: its text, markdown and code} of all notebooks."""
+    texts, current = {}, None
+    for path in NOTEBOOKS:
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            for line in "".join(cell["source"]).splitlines():
+                heading = re.match(r"## (\d\.\d+) ", line)
+                current = heading.group(1) if heading else None if line.startswith("## ") else current
+                if current:
+                    texts[current] = texts.get(current, "") + line.lower() + "\n"
+    return texts
+
+
+def glossary():
+    table = (NOTEBOOKS[0].parent / "GLOSSARY.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table if line.startswith("|")]
+    return rows[2:]
+
+
+@pytest.mark.parametrize("row", glossary(), ids=lambda row: row[0])
+def test_a_term_of_the_glossary_stands_where_it_says(row):
+    term, chinese, meaning, section = row
+    text = sections()[section]
+    stems = [re.sub(r"^(training and |fold a )", "", name) for name in term.lower().split(", ")]
+    assert any(stem in text for stem in stems), f"none of {stems} in section {section}"
+    assert re.search(r"[\u4e00-\u9fff]", chinese) and meaning
+
+
+def test_the_glossary_is_in_order():
+    terms = [row[0].lower() for row in glossary()]
+    assert terms[:-1] == sorted(terms[:-1]) and terms[-1].startswith("1x1")

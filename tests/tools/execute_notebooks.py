@@ -6,7 +6,9 @@ Without names: all four. Leaves out what differs from machine to machine: execut
 state of widgets. A cell that fails stops it, and the file stays as it was.
 """
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
@@ -26,6 +28,8 @@ def execute(path):
 
 
 if __name__ == "__main__":
-    for path in map(Path, sys.argv[1:] or sorted(FOLDER.glob("*.ipynb"))):
-        execute(path)
-        print("executed", path.name)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["RESNET_HELPERS_PROGRESS"] = str(Path(folder) / "progress.json")  # not what you have solved yourself
+        for path in map(Path, sys.argv[1:] or sorted(FOLDER.glob("*.ipynb"))):
+            execute(path)
+            print("executed", path.name)
