@@ -6,8 +6,10 @@ import random
 import threading
 import time
 
+import nbformat
 import pytest
 import torch
+from nbclient import NotebookClient
 from torch import nn
 
 from resnet_helpers import check
@@ -317,3 +319,28 @@ def test_several_kernels_lose_nothing(own_progress_file):
         thread.join()
     assert len(attempts.load()) == 12
     assert not [name for name in os.listdir(own_progress_file.parent) if name.endswith(".tmp")]
+
+
+# --- in a kernel, where answers are given ---
+
+CELL = """
+from resnet_helpers.check.engine import exercise
+@exercise(1, "endless", seconds=0.5)
+def sample(answer):
+    return answer()
+def answer():
+    while True:
+        pass
+verdict = sample(answer)
+print(verdict)
+"""
+
+
+def test_in_a_notebook_an_endless_answer_is_stopped_and_the_kernel_goes_on(own_progress_file):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (
+        CELL, "print('still here')", "def broken():\n    return undefined_name\nprint(sample(broken))")])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    stopped, after, failed = ("".join(output["text"] for output in cell.outputs) for cell in notebook.cells)
+    assert "still running after 0.5 seconds" in stopped
+    assert after == "still here\n"
+    assert "NameError" in failed and failed.rstrip().endswith("in broken, line 2 of its cell: return undefined_name")

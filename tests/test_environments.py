@@ -46,3 +46,12 @@ def test_code_and_notebooks_pass_ruff():
     check = subprocess.run([sys.executable, "-m", "ruff", "check", "--no-cache", "."], cwd=ROOT,
                            capture_output=True, text=True)
     assert check.returncode == 0, check.stdout + check.stderr
+
+
+def test_what_binder_hubs_and_colab_need_is_there():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (opened,) = re.findall(r"urlpath=lab/tree/resnet-notebooks/(\S+?)&", readme)
+    assert (ROOT / opened).is_file()
+    assert (ROOT / "environment.yml").is_file() and (ROOT / "pyproject.toml").is_file()
+    for target in re.findall(r"\]\(([\w./-]+)\)", readme):
+        assert (ROOT / target).exists(), target

@@ -134,11 +134,12 @@ def test_what_depth_does_to_signal_and_gradient(images, seed):
 def test_the_branch_is_what_the_block_adds(images):
     X, _ = images
     net = small_net(6)
-    before, net[1][1].training = state_of(net), True
+    before = state_of(net.eval())
+    net[1][1].train()
     ratios = branch_sizes(net, X)
-    assert net.training
+    assert not net.training and not net[1][0].training and net[1][1].training
     assert_unchanged(net, before)
-    net.eval()
+    net.train()
     inputs, branches = [], []
     for block in net[1]:
         block.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))

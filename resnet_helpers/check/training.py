@@ -796,8 +796,8 @@ def quick_run(history):
     _expect_curve(history)
     gap = history.train_acc - history.test_acc
     return (f"the curve of the quick run: test accuracy {history.test_acc:.3f} after {QUICK.num_epochs} epochs, "
-            f"training loss {history.train_loss:.3f}. Train accuracy is {gap:.3f} above test accuracy; that gap is "
-            "overfitting.")
+            f"training loss {history.train_loss:.3f}. Train accuracy is {gap:.3f} above test accuracy: the "
+            "network does better on images it has trained on.")
 
 
 def _expect_history(history):
@@ -1068,7 +1068,8 @@ def _advice(net, history):
     if history.train_acc < GOAL + 0.02:
         return (f"On the training images it reaches only {history.train_acc:.3f}: it can do too little, or learns too "
                 "slowly. More channels, or less shrinking at the start?")
-    return (f"On the training images it reaches {history.train_acc:.3f}, so the rest is overfitting. Fewer parameters "
+    return (f"On the training images it reaches {history.train_acc:.3f}, so it fits those better than new ones. Fewer "
+            f"parameters "
             "in linear layers (global average pooling before the last one) help against that.")
 
 

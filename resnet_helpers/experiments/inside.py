@@ -1,5 +1,6 @@
 """Inside a stack of blocks: the signal, its gradient, the size of each branch; and the stack without some of them."""
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
@@ -23,21 +24,21 @@ class BlockSizes:
 def signal_and_gradient(net, X, y):
     """Send a batch through a `small_net` and back, and measure both after each block.
 
+    Batch norm uses the statistics of this batch. The net is left as it was, and so are gradients that it holds.
+
     Args:
-        net: in train mode, batch norm uses the statistics of this batch. Its running averages, and gradients that its
-            parameters hold, are left as they are.
+        net: a `small_net`.
         X, y: images (n, 1, 28, 28) and classes (n,).
 
     Returns:
         A list of `BlockSizes`: after the stem, and after each block.
     """
-    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
-    outputs = [net[0](X)]
-    for block in net[1]:
-        outputs.append(block(outputs[-1]))
-    loss = F.cross_entropy(net[2:](outputs[-1]), y)
-    gradients = torch.autograd.grad(loss, outputs)
-    net.load_state_dict(buffers, strict=False)
+    with _batch_statistics(net):
+        outputs = [net[0](X)]
+        for block in net[1]:
+            outputs.append(block(outputs[-1]))
+        loss = F.cross_entropy(net[2:](outputs[-1]), y)
+        gradients = torch.autograd.grad(loss, outputs)
     return [BlockSizes(_rms(output.detach()), _rms(gradient))
             for output, gradient in zip(outputs, gradients, strict=True)]
 
@@ -46,21 +47,22 @@ def signal_and_gradient(net, X, y):
 def branch_sizes(net, X):
     """How large the branch g(x) of each block is beside its input x: the ratio of their root mean squares.
 
+    Batch norm uses the statistics of X. The net is left as it was.
+
     Args:
-        net: a `small_net` with shortcuts; it is looked at in eval mode and left in the mode that it was in.
+        net: a `small_net` with shortcuts.
         X: images (n, 1, 28, 28).
 
     Returns:
         A list of numbers, one per block.
     """
-    was_training = net.training
-    net.eval()
-    x, ratios = net[0](X), []
-    for block in net[1]:
-        g = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x)))))
-        ratios.append(_rms(g) / _rms(x))
-        x = block(x)
-    net.train(was_training)
+    ratios = []
+    with _batch_statistics(net):
+        x = net[0](X)
+        for block in net[1]:
+            g = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x)))))
+            ratios.append(_rms(g) / _rms(x))
+            x = F.relu(g + x)
     return ratios
 
 
@@ -75,6 +77,20 @@ def with_blocks(net, order):
     section 4.
     """
     return nn.Sequential(net[0], nn.Sequential(*(net[1][i] for i in order)), *net[2:])
+
+
+@contextlib.contextmanager
+def _batch_statistics(net):
+    """Put a net in train mode for a moment, and its running averages back afterwards."""
+    modes = {module: module.training for module in net.modules()}
+    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    net.train()
+    try:
+        yield
+    finally:
+        net.load_state_dict(buffers, strict=False)
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def _rms(tensor):
