@@ -35,10 +35,11 @@ MEASURE = """() => {
 def decks(tmp_path_factory):
     """A folder with a deck of each notebook and local copies of all that they load."""
     folder = tmp_path_factory.mktemp("decks")
-    if shutil.which("npm") is None:
+    npm = shutil.which("npm")
+    if npm is None:
         unavailable("npm is not here to install reveal.js")
-    command = publish.INSTALL.format(folder / publish.ASSETS).split()
-    installed = subprocess.run(command, capture_output=True, text=True)
+    command = [part.format(folder / publish.ASSETS) for part in publish.INSTALL.split()]
+    installed = subprocess.run([npm, *command[1:]], capture_output=True, text=True)
     if installed.returncode:
         unavailable(f"reveal.js could not be installed: {installed.stderr[-300:]}")
     list(publish.make_slides(NOTEBOOKS, folder))
