@@ -22,8 +22,9 @@ def test_a_recording_is_a_whole_run_of_the_settings_it_stands_for(name):
     assert history.machine.endswith(f"torch {history.versions['torch'].partition('+')[0]}")
 
 
-def test_nothing_else_is_there():
-    assert list_recordings() and set(list_recordings()) <= set(RUNS)
+def test_what_notebook_4_shows_is_there_and_nothing_that_is_no_run():
+    shown = {f"ladder-{i}" for i in range(len(LADDER))} | {f"fast-seed{seed}" for seed in range(NUM_SEEDS)}
+    assert shown <= set(list_recordings()) <= set(RUNS)
 
 
 def test_the_fast_recipe_took_less_than_three_minutes_on_two_cores_to_an_accuracy_of_0_90():
