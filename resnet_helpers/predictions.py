@@ -1,6 +1,5 @@
 """What a net makes of every image: its probabilities, the confusion matrix, and pictures and sentences about both."""
 
-import contextlib
 import functools
 import math
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 from resnet_helpers.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT_GREEN, TEXT_ORANGE, WHITE, drawing
-from resnet_helpers.training import check_not_empty, move_to
+from resnet_helpers.training import check_not_empty, in_mode, move_to
 
 PAGE = 8  # images shown at once
 
@@ -118,7 +117,7 @@ def predict(net, data_iter, device=None):
     if device is None and isinstance(net, nn.Module):
         device = next((p.device for p in net.parameters()), None)
     images, labels, logits = [], [], []
-    with _eval_mode(net), torch.no_grad():
+    with in_mode(net, training=False), torch.no_grad():
         for X, y in data_iter:
             if not isinstance(X, torch.Tensor):
                 raise ValueError(f"each X must be one tensor of images, got a {type(X).__name__}")
@@ -137,19 +136,6 @@ def predict(net, data_iter, device=None):
                          f"probabilities: training has probably diverged. Train new weights with a smaller learning "
                          f"rate, and look for images that are not finite")
     return Predictions(torch.cat(images), torch.cat(labels), logits.softmax(dim=1))
-
-
-@contextlib.contextmanager
-def _eval_mode(net):
-    """Layers in eval mode, each back in its own mode afterwards: some may have been frozen in eval mode before."""
-    modes = {module: module.training for module in net.modules()} if isinstance(net, nn.Module) else {}
-    try:
-        if modes:
-            net.eval()
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def check_class_names(class_names, num_classes):

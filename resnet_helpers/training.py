@@ -79,6 +79,27 @@ class Timer:
         return torch.tensor(self.times, dtype=torch.float64).cumsum(0).tolist()
 
 
+@contextlib.contextmanager
+def in_mode(net, training):
+    """Put a net in train or eval mode for a moment; afterwards it is as it was.
+
+    Each module gets its own mode back, since some may have been frozen before, and batch norm its running averages.
+    What is no nn.Module is left alone.
+    """
+    modes = {module: module.training for module in net.modules()} if isinstance(net, nn.Module) else {}
+    written = [(buffer, buffer.clone()) for buffer in net.buffers()] if modes and training else []
+    try:
+        if modes:
+            net.train(training)
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        with torch.no_grad():
+            for buffer, before in written:
+                buffer.copy_(before)
+
+
 def accuracy(y_hat, y):
     """Number of correct predictions, a float.
 

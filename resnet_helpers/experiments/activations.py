@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from resnet_helpers.training import in_mode
+
 
 @dataclass(frozen=True)
 class Response:
@@ -26,10 +28,8 @@ class Response:
 @torch.no_grad()
 def feature_maps(net, num_layers, X):
     """What leaves the first `num_layers` layers of a sequential network in eval mode, (n, channels, height, width)."""
-    was_training = net.training
-    maps = net.eval()[:num_layers](X)
-    net.train(was_training)
-    return maps
+    with in_mode(net, training=False):
+        return net[:num_layers](X)
 
 
 def most_activating(maps, channels, k=8):

@@ -1,11 +1,12 @@
 """Inside a stack of blocks: the signal, its gradient, the size of each branch; and the stack without some of them."""
 
-import contextlib
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from resnet_helpers.training import in_mode
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def signal_and_gradient(net, X, y):
     Returns:
         A list of `BlockSizes`: after the stem, and after each block.
     """
-    with _batch_statistics(net):
+    with in_mode(net, training=True):
         outputs = [net[0](X)]
         for block in net[1]:
             outputs.append(block(outputs[-1]))
@@ -57,7 +58,7 @@ def branch_sizes(net, X):
         A list of numbers, one per block.
     """
     ratios = []
-    with _batch_statistics(net):
+    with in_mode(net, training=True):
         x = net[0](X)
         for block in net[1]:
             g = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x)))))
@@ -77,20 +78,6 @@ def with_blocks(net, order):
     section 4.
     """
     return nn.Sequential(net[0], nn.Sequential(*(net[1][i] for i in order)), *net[2:])
-
-
-@contextlib.contextmanager
-def _batch_statistics(net):
-    """Put a net in train mode for a moment, and its running averages back afterwards."""
-    modes = {module: module.training for module in net.modules()}
-    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
-    net.train()
-    try:
-        yield
-    finally:
-        net.load_state_dict(buffers, strict=False)
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _rms(tensor):

@@ -7,6 +7,8 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from resnet_helpers.training import in_mode
+
 
 def random_direction(net, generator):
     """A random direction in the space of the weights, {name: tensor}, whose filters are as long as those of `net`.
@@ -40,17 +42,14 @@ def loss_surface(net, X, y, span=1.0, steps=15, seed=0):
     """
     generator = torch.Generator().manual_seed(seed)
     right, up = random_direction(net, generator), random_direction(net, generator)
-    weights = {name: p.detach() for name, p in net.named_parameters()}
-    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}  # batch norm writes into them
+    weights = dict(net.named_parameters())
     positions = torch.linspace(-span, span, steps)
     losses = torch.empty(steps, steps)
-    was_training = net.training
-    net.train()
-    for i, v in enumerate(positions):
-        for j, u in enumerate(positions):
-            moved = {name: weights[name] + u * right[name] + v * up[name] for name in right}
-            losses[i, j] = F.cross_entropy(functional_call(net, {**weights, **moved, **buffers}, (X,)), y)
-    net.train(was_training)
+    with in_mode(net, training=True):
+        for i, v in enumerate(positions):
+            for j, u in enumerate(positions):
+                moved = {name: weights[name] + u * right[name] + v * up[name] for name in right}
+                losses[i, j] = F.cross_entropy(functional_call(net, moved, (X,)), y)
     return positions, losses
 
 
