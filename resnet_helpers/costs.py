@@ -231,22 +231,22 @@ class StageCosts:
     activation_bytes: int
 
 
-def model_costs(depth, size=224, num_classes=10, in_channels=1, shortcuts=True):
+def model_costs(depth, size=224, num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """Shapes and costs of ResNet-`depth`, stage by stage, for one image of `size` x `size` pixels.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
         size: height and width of the image in pixels, at least 1.
-        num_classes, in_channels, shortcuts: as for `resnet18`.
+        num_classes, in_channels, shortcuts, stem: as for `resnet18`.
 
     Returns:
         Tuple of `StageCosts`: b1 to b5, then the pooling and linear layer at the end.
 
     Raises:
-        ValueError: a size below 1, or a depth that is not in table 1 of the paper.
+        ValueError: a size below 1, a depth that is not in table 1 of the paper, or a stem that there is not.
     """
     check_sizes(size=size, num_classes=num_classes, in_channels=in_channels)
-    net = _meta_model(depth, num_classes, in_channels, shortcuts)
+    net = _meta_model(depth, num_classes, in_channels, shortcuts, stem)
     shape, stages = (in_channels, size, size), []
     for name, part in zip(("b1", "b2", "b3", "b4", "b5", "linear"), (*net[:5], net[5:]), strict=True):
         steps, blocks = [], []
@@ -265,8 +265,8 @@ def model_costs(depth, size=224, num_classes=10, in_channels=1, shortcuts=True):
 
 
 @functools.lru_cache(maxsize=32)
-def _meta_model(depth, num_classes, in_channels, shortcuts):
+def _meta_model(depth, num_classes, in_channels, shortcuts, stem):
     if depth not in MODELS:
         raise ValueError(f"depth must be one of {', '.join(map(str, MODELS))}, got {depth!r}")
     with torch.device("meta"):
-        return MODELS[depth](num_classes, in_channels, shortcuts)
+        return MODELS[depth](num_classes, in_channels, shortcuts, stem)

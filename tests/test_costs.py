@@ -15,6 +15,7 @@ import resnet_helpers as d2l
 from resnet_helpers import Residual
 from resnet_helpers.costs import block_costs, block_remedies, layer_step, model_costs
 from resnet_helpers.feature_maps import block_feature_maps
+from resnet_helpers.models import STEMS
 
 DEPTHS = (18, 34, 50, 101, 152)
 FLOAT32_BYTES = 4
@@ -207,7 +208,7 @@ def measured_stages(net, X):
 
 def check_model(depth, **arguments):
     size, in_channels = arguments["size"], arguments["in_channels"]
-    net = meta_model(depth, arguments["num_classes"], in_channels, arguments["shortcuts"])
+    net = meta_model(depth, arguments["num_classes"], in_channels, arguments["shortcuts"], arguments["stem"])
     costs = model_costs(depth, **arguments)
     assert [stage.name for stage in costs] == ["b1", "b2", "b3", "b4", "b5", "linear"]
     assert [(stage.shape, stage.parameters, stage.multiply_adds) for stage in costs] == measured_stages(
@@ -219,7 +220,7 @@ def check_model(depth, **arguments):
 
 
 MODELS = {"size": st.integers(1, 256), "num_classes": st.integers(1, 1000), "in_channels": st.integers(1, 4),
-          "shortcuts": st.booleans()}
+          "shortcuts": st.booleans(), "stem": st.sampled_from(STEMS)}
 
 
 @examples(20)
@@ -274,7 +275,8 @@ def test_multiply_adds_are_those_that_torchvision_states(depth):
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"depth": 20}, "depth must be one of 18, 34, 50, 101, 152, got 20"), ({"size": 0}, "size must be .* got 0"),
-    ({"num_classes": 0}, "num_classes must be .* got 0"), ({"in_channels": 1.5}, "in_channels must be .* got 1.5")])
+    ({"num_classes": 0}, "num_classes must be .* got 0"), ({"in_channels": 1.5}, "in_channels must be .* got 1.5"),
+    ({"stem": "5x5"}, "stem must be one of .* got '5x5'")])
 def test_impossible_models_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         model_costs(**{"depth": 18, **arguments})

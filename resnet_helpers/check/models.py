@@ -1,6 +1,5 @@
 """The exercises of notebook 3: shapes and parameters of ResNet-18, and networks that the reader builds."""
 
-import contextlib
 import functools
 import itertools
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from resnet_helpers.models import (
     resnet,
     resnet18,
 )
+from resnet_helpers.training import in_mode
 
 # --- predictions ---
 
@@ -332,7 +332,7 @@ def _run(net, shape):
         if module in blocks or not any(True for _ in module.children()):
             handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
     try:
-        with _as_it_was(net), torch.enable_grad():
+        with in_mode(net, training=True), torch.enable_grad():
             run.Y = call(net, X, what="your network")
     except (RuntimeError, ValueError, TypeError) as error:
         run.error = error
@@ -345,30 +345,11 @@ def _run(net, shape):
 def _finish_lazy_layers(net, shape):
     """Let layers such as nn.LazyLinear find their sizes, which they do on the first call."""
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in net.parameters()):
-        modes = {module: module.training for module in net.modules()}
         try:
-            with torch.no_grad():
-                net.eval()(torch.rand(shape))  # in eval mode, for the sake of the running averages
+            with in_mode(net, training=False), torch.no_grad():  # for the sake of the running averages
+                net(torch.rand(shape))
         except (RuntimeError, ValueError) as error:
             raise Wrong(f"it does not run on a batch of shape {shape}: {error}") from None
-        for module, is_training in modes.items():
-            module.training = is_training
-
-
-@contextlib.contextmanager
-def _as_it_was(net):
-    """Train mode within, and mode and running averages as they were afterwards."""
-    modes = {module: module.training for module in net.modules()}
-    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
-    net.train()
-    try:
-        yield
-    finally:
-        for module, is_training in modes.items():
-            module.training = is_training
-        with torch.no_grad():
-            for name, buffer in net.named_buffers():
-                buffer.copy_(buffers[name])
 
 
 def _expect_network(net):
@@ -487,7 +468,7 @@ def _expect_stem(run, plan):
         raise Wrong("the stem has no batch norm: it comes between the convolution and the ReLU.")
     h = run.blocks[0].X
     if not _fits(_stem_output(run, conv, norms[0].module, has_pool), h):
-        with torch.no_grad(), _as_it_was(norms[0].module):
+        with torch.no_grad(), in_mode(norms[0].module, training=True):
             diagnose(h, _stem_mistakes(run.X, conv, norms[0].module, has_pool),
                      f"what the stem gives, {tuple(h.shape)}, is not what convolution, batch norm, ReLU"
                      f"{' and maximum pooling' if has_pool else ' alone'} give, one after the other.")
@@ -499,7 +480,7 @@ def _fits(a, b):
 
 @torch.no_grad()
 def _stem_output(run, conv, norm, has_pool):
-    with _as_it_was(norm):
+    with in_mode(norm, training=True):
         h = F.relu(norm(conv(run.X)))
     return F.max_pool2d(h, 3, 2, 1) if has_pool else h
 
@@ -678,7 +659,7 @@ def _computes(c, formula):
         layers = dict(itertools.zip_longest(names, some_convs))  # None for the shortcut that has no convolution
         layers |= {f"bn{i}": norm for i, norm in enumerate(some_norms, start=1)}
         try:
-            with _as_it_was(c.module):
+            with in_mode(c.module, training=True):
                 expected = formula(SimpleNamespace(**layers), c.X)
         except (RuntimeError, ValueError):
             continue  # in this order they do not fit together
@@ -831,28 +812,12 @@ def small_stem(net):
         raise Wrong("that is not the whole network, rather its stem: pass the network with the new stem as its first "
                     "part.")
     _expect_plan(net, SMALL)
-    (small, small_cost), (usual, usual_cost) = (_b5_and_multiply_adds(stem) for stem in ("3x3", "7x7"))
-    return (f"right: b5 gives {_size(small)} instead of {usual.shape[2]} x {usual.shape[3]}. The price: all blocks "
-            f"have more pixels to work on, and one image takes {small_cost / 1e6:.0f} million multiply-adds instead of "
-            f"{usual_cost / 1e6:.0f}.")
-
-
-def _b5_and_multiply_adds(stem, size=28):
-    """What leaves b5 of ResNet-18 for one image, and multiply-adds, counted as in `costs` (which knows one stem)."""
-    total = 0
-
-    def count(layer, inputs, output):
-        nonlocal total
-        total += output[0].numel() * layer.weight[0].numel()
-
-    with torch.device("meta"):
-        net = resnet18(stem=stem).eval()
-        for layer in net.modules():
-            if isinstance(layer, (nn.Conv2d, nn.Linear)):
-                layer.register_forward_hook(count)
-        b5 = net[:5](torch.empty(1, 1, size, size))
-        net[5:](b5)
-    return b5, total
+    small, usual = (costs.model_costs(18, 28, stem=stem) for stem in ("3x3", "7x7"))
+    (small_b5, small_cost), (usual_b5, usual_cost) = (
+        (" x ".join(map(str, stages[4].shape[1:])), sum(stage.multiply_adds for stage in stages))
+        for stages in (small, usual))
+    return (f"right: b5 gives {small_b5} pixels instead of {usual_b5}. The price: all blocks have more pixels to work "
+            f"on, and one image takes {small_cost / 1e6:.0f} million multiply-adds instead of {usual_cost / 1e6:.0f}.")
 
 
 # --- questions ---
