@@ -13,3 +13,9 @@ def few_images(monkeypatch):
     few = FashionMNIST(data.train_images[:40], data.train_labels[:40], data.test_images[:20], data.test_labels[:20])
     monkeypatch.setattr(recipes, "load_fashion_mnist_subset", lambda: few)
     monkeypatch.setattr(recipes, "load_fashion_mnist", lambda root=None: few)
+
+
+@pytest.fixture(autouse=True)
+def own_progress_file(monkeypatch, tmp_path):
+    """Exercises that a test solves are not the reader's."""
+    monkeypatch.setenv("RESNET_HELPERS_PROGRESS", str(tmp_path / "progress.json"))

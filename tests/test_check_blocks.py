@@ -19,12 +19,6 @@ from resnet_helpers.check.blocks import (
     residual_block,
 )
 
-
-@pytest.fixture(autouse=True)
-def own_progress_file(monkeypatch, tmp_path):
-    monkeypatch.setenv("RESNET_HELPERS_PROGRESS", str(tmp_path / "progress.json"))
-
-
 JUNK = [None, 3, "text", nn.Linear(2, 2), nn.Linear, len, lambda *args: 1 / 0, [1, 2, 3], {}, torch.zeros(3)]
 
 

@@ -12,11 +12,6 @@ from resnet_helpers.check import function_classes as checks
 from resnet_helpers.check.engine import EXERCISES
 
 
-@pytest.fixture(autouse=True)
-def own_progress_file(monkeypatch, tmp_path):
-    monkeypatch.setenv("RESNET_HELPERS_PROGRESS", str(tmp_path / "progress.json"))
-
-
 def expect(verdict, state, part=""):
     assert verdict.state == state, verdict
     assert part in verdict.message, verdict

@@ -27,11 +27,6 @@ TEACHERS = '{"format": "resnet_helpers progress, version 1", "exercises": {}}\n'
 SOLVED_NAME, WRONG_NAME = "=2+3 Käthe.ipynb", "Jörg & Zoë/week 1/02 my block.ipynb"
 
 
-@pytest.fixture(autouse=True)
-def own_progress_file(monkeypatch, tmp_path):
-    monkeypatch.setenv("RESNET_HELPERS_PROGRESS", str(tmp_path / "progress.json"))
-
-
 def hand_in(path, *sources, kernel="no-such-kernel"):
     """Write a notebook; a source that begins with # and a blank is text."""
     cells = [nbformat.v4.new_markdown_cell(s) if s.startswith("# ") else nbformat.v4.new_code_cell(s) for s in sources]

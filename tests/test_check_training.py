@@ -22,11 +22,6 @@ from resnet_helpers.training import report_batches
 NAMES = ("chance_level", "mend_training_loop", "evaluate_accuracy", "quick_run", "small_net", "training_questions")
 
 
-@pytest.fixture(autouse=True)
-def own_progress_file(monkeypatch, tmp_path):
-    monkeypatch.setenv("RESNET_HELPERS_PROGRESS", str(tmp_path / "progress.json"))
-
-
 def define(source, *changes):
     """The last function or class that a text defines, after replacements of (old, new) in it."""
     for old, new in changes:
