@@ -180,8 +180,7 @@ def _expect_shortcut(block, c_in, c_out, use_1x1conv, strides):
                     f"kernel_size=1 and no padding (section 2.6).")
     if (conv.in_channels, conv.out_channels) != (c_in, c_out):
         raise Wrong(f"conv3 goes from {conv.in_channels} to {conv.out_channels} channels: it must turn the input's "
-                    f"{c_in} "
-                    f"into the branch's {c_out}.")
+                    f"{c_in} into the branch's {c_out}.")
     if conv.stride != (strides, strides):
         raise Wrong(f"conv3 has stride {conv.stride} for strides={strides}: the shortcut must shrink as the branch "
                     f"does.")
@@ -260,8 +259,7 @@ def _residual_mistakes(b, X):
         ("the order after conv1 is convolution, batch norm, ReLU; you have the ReLU before the batch norm.",
          lambda: F.relu(b.bn2(b.conv2(b.bn1(F.relu(b.conv1(X))))) + S)),
         ("what is added is not the block's input but what came out of the first ReLU: was X overwritten on the way? "
-         "Keep "
-         "the input under its own name until the addition.", lambda: F.relu(g + h)),
+         "Keep the input under its own name until the addition.", lambda: F.relu(g + h)),
         ("conv3 exists but forward does not use it: the shortcut must be conv3(X).", lambda: F.relu(g + X)),
         ("conv3 is applied to the branch. It belongs on the shortcut: it is the input that needs another shape.",
          lambda: F.relu(b.conv3(g) + X)),
@@ -272,11 +270,9 @@ def _residual_mistakes(b, X):
 
 @exercise(2, "find the bugs", hints=(
     "Compare each forward with the formula of section 2.1, layer by layer: four of the five have one line that is "
-    "wrong or "
-    "stands in the wrong place.",
+    "wrong or stands in the wrong place.",
     "A: where does the shortcut join? B: which batch norm? C: when is conv3 needed? D: what does X hold when it is "
-    "added? "
-    "E: what does += do to a tensor that somebody else still uses?",
+    "added? E: what does += do to a tensor that somebody else still uses?",
 ))
 def broken_blocks(A, B, C, D, E):
     """The five broken blocks of the task, mended."""
@@ -296,8 +292,7 @@ def broken_blocks(A, B, C, D, E):
         letter, message = next(iter(messages.items()))
         raise Wrong(f"{5 - len(messages)} of 5 mended. Block {letter} is not: {message}")
     return ("all five mended. A added before bn2, B used bn1 twice, C left conv3 out, D had lost its input when it "
-            "was to be "
-            "added, and E wrote its result into the caller's tensor.")
+            "was to be added, and E wrote its result into the caller's tensor.")
 
 
 @exercise(2, "pre-activation block", hints=(
@@ -375,8 +370,7 @@ def bottleneck_block(block_class):
                 raise Wrong(f"{name} has a kernel of {conv.kernel_size}: the order is 1x1, 3x3, 1x1.")
             if (conv.in_channels, conv.out_channels) != (c_in, c_out):
                 raise Wrong(f"{name} goes from {conv.in_channels} to {conv.out_channels} channels where {c_in} to "
-                            f"{c_out} "
-                            f"was expected: a quarter of the {num_channels} channels in the middle.")
+                            f"{c_out} was expected: a quarter of the {num_channels} channels in the middle.")
         if block.conv2.padding not in ((1, 1), "same"):
             raise Wrong("conv2 needs padding=1, or the image gets smaller.")
         for i in (1, 2, 3):
@@ -433,8 +427,7 @@ def identity_initialization(make_identity):
         _expect_identity(block, X)
         _expect_gradient(block, X)
     return ("right. The block begins as the identity, and the gradient still reaches the weights that are zero, so "
-            "that "
-            "training can move them. Goyal et al. (2017, section 5.1) begin their ResNets like this.")
+            "that training can move them. Goyal et al. (2017, section 5.1) begin their ResNets like this.")
 
 
 def _expect_identity(block, X):
@@ -451,14 +444,12 @@ def _expect_identity(block, X):
         raise Wrong("the output is zero: something makes the shortcut vanish too.")
     if close(in_train, 2 * X, 1e-2) or close(in_eval, 2 * X, 1e-2):
         raise Wrong("the output is 2x: the branch passes its input on, and the shortcut adds it once more. The branch "
-                    "has "
-                    "to be zero.")
+                    "has to be zero.")
     if block.bn2.weight.abs().max() == 0 and block.bn2.bias.abs().max() > 0:
         raise Wrong("the scale of bn2 is zero, but its shift (bn2.bias) is not: the branch adds a constant.")
     if block.bn2.bias.abs().max() == 0 and block.bn2.weight.abs().max() > 0:
         raise Wrong("the shift of bn2 is zero, but its scale (bn2.weight) is not: batch norm brings whatever small "
-                    "numbers it "
-                    "gets back to standard deviation 1, however small the weights before it are.")
+                    "numbers it gets back to standard deviation 1, however small the weights before it are.")
     raise Wrong("the block still changes its input: the branch is not zero. What is the last step of the branch?")
 
 
@@ -477,8 +468,7 @@ def _expect_gradient(block, X):
         optimizer.step()
     if all(torch.equal(p, moved[name]) for name, p in block.named_parameters() if name.startswith("conv")):
         raise Wrong("it is the identity, but it can never become anything else: no gradient reaches the convolutions, "
-                    "because "
-                    "too much is zero. Zero only the last step of the branch.")
+                    "because too much is zero. Zero only the last step of the branch.")
 
 
 QUESTIONS = {
@@ -486,21 +476,18 @@ QUESTIONS = {
         "a": "A block without shortcut can represent the identity too; it is only hard to find.",
         "b": "The shortcut has no weights, but the branch has as many as before: nothing is saved.",
         "c": "With the input added back, the identity is g = 0: weights of zero, to which training and weight decay "
-             "pull "
-             "anyway.",
+             "pull anyway.",
     }),
     "2": ("b", {
         "a": "A ReLU at the end of the branch makes g(x) >= 0, whatever the weights: then the block can never lower a "
              "value.",
         "b": "After the addition the sum may be negative, and the ReLU there is the block's second nonlinearity; "
-             "before it, "
-             "the branch could only raise values.",
+             "before it, the branch could only raise values.",
         "c": "It does matter: section 2.2 counted how many values a block can lower in each case.",
     }),
     "3": ("a", {
         "a": "Two tensors of different shapes have no sum, so the input must get the branch's channels and "
-             "resolution; a 1x1 "
-             "convolution with the same stride does that with the fewest weights.",
+             "resolution; a 1x1 convolution with the same stride does that with the fewest weights.",
         "b": "A block without conv3 trains well; most blocks of a ResNet have none.",
         "c": "It costs accuracy nothing to leave it out where shapes agree; it is there for the shapes.",
     }),

@@ -83,7 +83,7 @@ class Exercise:
     hints: tuple
 
 
-EXERCISES = {}  # name -> Exercise, in the order of the notebooks
+EXERCISES = {}  # name -> Exercise, filled in as the files of checks are imported
 
 
 def exercise(notebook, title, hints=(), seconds=TIME_LIMIT_S):
@@ -129,8 +129,7 @@ def _examine(examine, answers, seconds):
         return "open", str(blank)
     except TimeLimitError:
         return "wrong", (f"your code was still running after {seconds:g} seconds and was stopped. Look for a loop "
-                         f"that never "
-                         f"ends: does what its condition asks for ever happen?")
+                         f"that never ends: does what its condition asks for ever happen?")
     except KeyboardInterrupt:
         return "wrong", "interrupted before there was a result. Run the cell again."
     except BaseException as error:  # SystemExit too: whatever the reader's code does, the notebook goes on

@@ -1069,8 +1069,7 @@ def _advice(net, history):
         return (f"On the training images it reaches only {history.train_acc:.3f}: it can do too little, or learns too "
                 "slowly. More channels, or less shrinking at the start?")
     return (f"On the training images it reaches {history.train_acc:.3f}, so it fits those better than new ones. Fewer "
-            f"parameters "
-            "in linear layers (global average pooling before the last one) help against that.")
+            f"parameters in linear layers (global average pooling before the last one) help against that.")
 
 
 # --- five questions ---
