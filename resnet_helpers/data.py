@@ -6,13 +6,16 @@ Algorithms" (2017). 60,000 training and 10,000 test images of 28 x 28 grey pixel
 
 import contextlib
 import copy
+import errno
 import gzip
 import hashlib
 import http.client
 import itertools
+import math
 import os
 import socket
-import tempfile
+import stat
+import urllib.error
 import zlib
 from importlib import resources
 from pathlib import Path
@@ -36,7 +39,10 @@ IDX_FILES = {
     "t10k-labels-idx1-ubyte": (10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
 }
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-DOWNLOAD_TIMEOUT_S = 30
+DOWNLOAD_TIMEOUT_S = 30  # without an answer
+LOCK_TIMEOUT_S = 600  # for another process to download it
+DISK_ERRORS = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a write failed, not the network
+WHOLE_NUMBERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 class FashionMNIST(NamedTuple):
@@ -60,7 +66,7 @@ class ImageBatches:
 
     Args:
         images: uint8 tensor (n, height, width).
-        labels: int64 tensor (n,).
+        labels: tensor (n,) of whole numbers.
         batch_size: at least 1.
         shuffle: draw a new order for each pass.
         resize: side length in pixels, or (height, width); None keeps the size.
@@ -80,12 +86,16 @@ class ImageBatches:
         if images.dtype != torch.uint8 or images.dim() != 3 or not 0 < len(images) == len(labels):
             raise ValueError(f"expected uint8 images (n, height, width) and as many labels, at least one; got "
                              f"{images.dtype} {tuple(images.shape)} and {len(labels)} labels")
+        if labels.dtype not in WHOLE_NUMBERS or labels.dim() != 1:
+            raise ValueError(f"expected labels as an int64 tensor (n,), a whole number for each image; got "
+                             f"{labels.dtype} {tuple(labels.shape)}. labels.long() turns 3.0 into 3, and "
+                             f"labels.argmax(1) one-hot rows into numbers")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         if shift < 0 or not std > 0:
             raise ValueError(f"shift must be at least 0 and std above 0, got {shift} and {std}")
         self.size = _pair(resize)
-        self.images, self.labels = images.to(device), labels.to(device)
+        self.images, self.labels = images.to(device), labels.to(device, torch.int64)
         self.batch_size, self.shuffle, self.generator = batch_size, shuffle, generator
         self.flip, self.shift, self.mean, self.std = flip, shift, mean, std
         self.rank, self.world_size = 0, 1
@@ -221,11 +231,20 @@ def load_fashion_mnist_subset():
 
     They are the first 600 of each class in the official training file and the first 100 of each class in the
     official test file; the archive also holds their indices there.
+
+    Raises:
+        DatasetUnavailableError: the archive is missing or damaged.
     """
-    with resources.files(__package__).joinpath("assets/fashion_mnist_subset.npz").open("rb") as file, \
-            np.load(file, allow_pickle=False) as arrays:
-        return FashionMNIST(*(torch.from_numpy(arrays[name]).to(dtype) for name, dtype in zip(
-            FashionMNIST._fields, 2 * (torch.uint8, torch.int64), strict=True)))
+    archive = resources.files(__package__).joinpath("assets/fashion_mnist_subset.npz")
+    try:
+        with archive.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return FashionMNIST(*(torch.from_numpy(arrays[name]).to(dtype) for name, dtype in zip(
+                FashionMNIST._fields, 2 * (torch.uint8, torch.int64), strict=True)))
+    except Exception as error:  # half a dozen types, by where the damage is; each array has a checksum
+        raise DatasetUnavailableError(
+            f"{archive}, the images that come with this package, cannot be read ({type(error).__name__}: {error}). "
+            f"Get that file again: `git checkout -- resnet_helpers/assets` in the repository's folder, or clone or "
+            f"install it anew.") from None
 
 
 def load_fashion_mnist(root=None):
@@ -236,8 +255,8 @@ def load_fashion_mnist(root=None):
     (.gz) or not, in the folder itself or where torchvision puts them (FashionMNIST/raw).
 
     Raises:
-        DatasetUnavailableError: no place has it; or a file in `root` is damaged. Damaged files in the cache are
-            fetched again.
+        DatasetUnavailableError: no place has it, and it could not be downloaded or not be kept; or a file in `root`
+            is missing, damaged or unreadable. Damaged files in the cache are fetched again.
     """
     if root is not None:
         return _read_folder(Path(root).expanduser())
@@ -253,44 +272,74 @@ def cache_folder():
     return platformdirs.user_data_path("resnet_helpers", appauthor=False) / "fashion-mnist"
 
 
+def _unavailable(problem, *ways):
+    """The error to raise: what is wrong, and the ways out, the last of which is always open."""
+    ways += ("Use the 7,000 images that came with this package: load_data_fashion_mnist(..., subset=True).",)
+    numbered = "\n".join(f"  {i}. {way}" for i, way in enumerate(ways, 1))
+    return DatasetUnavailableError(f"{problem}.\nAny one of these helps:\n{numbered}")
+
+
 def _read_folder(folder):
     return FashionMNIST(*(_parse_idx(_read_checked(folder, name)) for name in IDX_FILES))
 
 
 def _read_checked(folder, name):
-    """Content of one official file below `folder`, checked; DatasetUnavailableError says what is wrong."""
-    places = (folder, folder / "FashionMNIST" / "raw", folder / "raw")
-    candidates = [place / (name + ending) for place in places for ending in ("", ".gz")]
-    paths = [path for path in candidates if path.is_file()]
-    if not paths:
-        raise DatasetUnavailableError(
-            f"no file {name} or {name}.gz in {folder}: name the folder that holds the four files of "
-            f"Fashion-MNIST, or leave `root` out to have them looked for and downloaded")
+    """Content of one official file below `folder`, checked; DatasetUnavailableError says what is wrong.
+
+    What is damaged in one of the usual places does not hide a whole file in another.
+    """
+    problems = []
+    for place in (folder, folder / "FashionMNIST" / "raw", folder / "raw"):
+        for path in (place / name, place / f"{name}.gz"):
+            try:
+                content = _read_official(path, name)
+            except (FileNotFoundError, NotADirectoryError):
+                if path.is_symlink():
+                    problems.append(f"{path} is a link to a file that is not there")
+            except OSError as error:
+                problems.append(f"{path} cannot be read: {error.strerror}")
+            else:
+                if content is not None:
+                    return content
+                problems.append(f"{path} is not Fashion-MNIST's {name}, or is damaged: its checksum differs")
+    raise _unavailable(
+        problems[0] if problems else f"no file {name} or {name}.gz in {folder}",
+        "Put the whole file there, or name another folder with the four files of Fashion-MNIST: "
+        "load_data_fashion_mnist(..., root=FOLDER).",
+        "Leave `root` out to have them looked for and downloaded: 30 MB, once.")
+
+
+def _read_official(path, name):
+    """Content of a file, decompressed if its name ends in .gz; None if it is not that of the official `name`.
+
+    Never reads much more than that file has, whatever a header or a .gz claims.
+    """
     num_bytes, sha256 = IDX_FILES[name]
-    content = _read_at_most(paths[0], num_bytes + 1)  # never more, whatever a header or a .gz claims
-    if len(content) != num_bytes or hashlib.sha256(content).hexdigest() != sha256:
-        raise DatasetUnavailableError(f"{paths[0]} is not Fashion-MNIST's {name}, or is damaged: its checksum "
-                                      f"differs. Delete it and get it again")
-    return content
-
-
-def _read_at_most(path, num_bytes):
-    """The first `num_bytes` of a file, decompressed if its name ends in .gz; b"" if it will not decompress."""
-    opener = gzip.open if path.suffix == ".gz" else open
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # to open a named pipe would wait for ever
+        raise OSError(errno.EINVAL, "it is a folder or a device, not a file")
+    if status.st_size > 2 * num_bytes + 1000:  # a .gz can go on for ever without any content
+        return None
+    opener, content = gzip.open if path.suffix == ".gz" else open, b""
     with contextlib.suppress(EOFError, gzip.BadGzipFile, zlib.error), opener(path, "rb") as file:
-        return file.read(num_bytes)
-    return b""
+        content = file.read(num_bytes + 1)
+    is_whole = len(content) == num_bytes and hashlib.sha256(content).hexdigest() == sha256
+    return content if is_whole else None
 
 
 def _parse_idx(content):
     """An IDX file of unsigned bytes as a tensor: images (n, 28, 28) uint8 or labels (n,) int64.
 
     Header: two zero bytes, the type (8 = unsigned byte), the number of dimensions, then each of them as a
-    big-endian 32-bit number.
+    big-endian 32-bit number. DatasetUnavailableError if it does not fit what follows.
     """
-    num_dims = content[3]
-    shape = np.frombuffer(content, ">i4", num_dims, offset=4).tolist()
-    array = np.frombuffer(content, np.uint8, offset=4 + 4 * num_dims).reshape(shape)
+    num_dims = content[3] if content[:4] in (b"\0\0\x08\1", b"\0\0\x08\3") else 0
+    begin = 4 + 4 * num_dims
+    shape = [int.from_bytes(content[i:i + 4], "big") for i in range(4, begin, 4)]
+    if not shape or len(content) != begin + math.prod(shape):
+        raise DatasetUnavailableError(f"no IDX file of images or labels: its {len(content):,} bytes begin with "
+                                      f"{content[:16].hex(' ')}")
+    array = np.frombuffer(content, np.uint8, offset=begin).reshape(shape)
     return torch.from_numpy(array.copy() if num_dims == 3 else array.astype(np.int64))
 
 
@@ -300,40 +349,73 @@ def _download(folder):
     from torchvision.datasets import FashionMNIST as Source
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / "download.lock"), _socket_timeout(DOWNLOAD_TIMEOUT_S):
+        with filelock.FileLock(folder / "download.lock", timeout=LOCK_TIMEOUT_S), _socket_timeout(DOWNLOAD_TIMEOUT_S):
             for filename, md5 in Source.resources:
-                name = filename.removesuffix(".gz")
                 try:
-                    _read_checked(folder, name)  # whole already, or another process was faster
+                    _read_checked(folder, filename.removesuffix(".gz"))  # whole already, or another process was faster
                 except DatasetUnavailableError:
-                    (folder / name).unlink(missing_ok=True)
                     _download_file(Source.mirrors, filename, md5, folder)
+    except filelock.Timeout:
+        problem = f"is still being downloaded by another program: for {LOCK_TIMEOUT_S:,} s it has held {folder}"
+        way = "Wait until that program has it, or end it (shut down other notebooks' kernels), and run this again."
+    except ConnectionError as error:
+        problem = f"could not be downloaded: {error}"
+        way = "Connect to the network and run this again: 30 MB, once."
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: file systems that cannot lock
+        problem = f"could not be kept in {folder}: {error}"
+        way = "Make that a folder that you can write to, on a disk with 30 MB free, and run this again."
+    else:
         return _read_folder(folder)
-    except OSError as error:
-        raise DatasetUnavailableError(
-            f"the full Fashion-MNIST is not on this machine and could not be downloaded: {error}.\n"
-            f"Any one of these helps:\n"
-            f"  1. Connect to the network and run this again: 30 MB, once.\n"
-            f"  2. Get the four files another way and name their folder: load_data_fashion_mnist(..., "
-            f"root=FOLDER).\n"
-            f"     On Debian and Ubuntu `apt-get install dataset-fashion-mnist` is enough: then leave root out.\n"
-            f"  3. Use the 7,000 images that came with this package: load_data_fashion_mnist(..., subset=True)."
-        ) from None
+    raise _unavailable(
+        f"the full Fashion-MNIST is not on this machine, or not whole, and {problem}", way,
+        "Get the four files another way and name their folder: load_data_fashion_mnist(..., root=FOLDER).\n"
+        "     On Debian and Ubuntu `apt-get install dataset-fashion-mnist` is enough: then leave root out.") from None
 
 
 def _download_file(mirrors, filename, md5, folder):
-    """Fetch one file from the first mirror that has it whole; it appears in `folder` complete or not at all."""
+    """Fetch one file from the first mirror that has it whole; it appears in `folder` complete or not at all.
+
+    Raises:
+        ConnectionError: no mirror gave it; says why, mirror by mirror.
+        OSError: the file cannot be written.
+    """
     from torchvision.datasets.utils import download_url
+    if (folder / filename).is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder is where the file should be", str(folder / filename))
+    part = folder / f"{filename}.part"
     errors = []
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+    try:
         for mirror in mirrors:
+            part.unlink(missing_ok=True)  # left by a process that was killed, or by the mirror before
             try:
-                download_url(mirror + filename, temporary, filename, md5)
-                os.replace(Path(temporary) / filename, folder / filename)
+                download_url(mirror + filename, str(folder), part.name, md5)
+            except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
+                if isinstance(error, PermissionError) or getattr(error, "errno", None) in DISK_ERRORS:
+                    raise
+                errors.append(f"{mirror}{filename}: {_reason(error, part)}")
+            else:
+                os.replace(part, folder / filename)
                 return
-            except (OSError, RuntimeError, http.client.HTTPException) as error:
-                errors.append(f"{mirror}{filename}: {error}")
-    raise OSError("; ".join(errors))
+    finally:
+        part.unlink(missing_ok=True)
+    raise ConnectionError("; ".join(errors))
+
+
+def _reason(error, part):
+    """Why a download failed, where urllib and torchvision do not say it plainly."""
+    if type(error) is urllib.error.URLError:  # a wrapper
+        error = error.reason
+    if isinstance(error, TimeoutError):
+        return f"no answer for {DOWNLOAD_TIMEOUT_S} s"
+    if not (isinstance(error, RuntimeError) and part.is_file()):
+        kind = f"{type(error).__name__}: " if isinstance(error, http.client.HTTPException) else ""
+        return kind + " ".join(str(error).split())  # on one line
+    with open(part, "rb") as file:  # something came, of another checksum
+        start = file.read(100)
+    if start.lstrip(b"\xef\xbb\xbf\r\n\t ").startswith(b"<"):
+        return ("what came is a web page: a proxy or a sign-in page stands between. Open any page in a browser, and "
+                "sign in if it asks")
+    return f"the {part.stat().st_size:,} bytes that came have another checksum: cut off, or altered on the way"
 
 
 @contextlib.contextmanager

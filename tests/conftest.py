@@ -1,6 +1,7 @@
 """What several test files use."""
 
 import pytest
+from mirror import idx  # noqa: F401
 
 from resnet_helpers import recipes
 from resnet_helpers.data import FashionMNIST, load_fashion_mnist_subset
