@@ -1,9 +1,15 @@
-"""The lists of what to install agree with each other, and the sources pass ruff."""
+"""The lists of what to install agree, the sources pass ruff, and the package asks for no more than it needs."""
 
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "tools"))
+from lowest_versions import lowest  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib", "playwright-python": "playwright"}
@@ -55,3 +61,25 @@ def test_what_binder_hubs_and_colab_need_is_there():
     assert (ROOT / "environment.yml").is_file() and (ROOT / "pyproject.toml").is_file()
     for target in re.findall(r"\]\(([\w./-]+)\)", readme):
         assert (ROOT / target).exists(), target
+
+
+def test_lowest_versions_are_those_of_the_list():
+    listed = requirements((ROOT / "requirements.txt").read_text().splitlines())
+    held = lowest((ROOT / "requirements.txt").read_text())
+    assert held == [name + spec.replace(">=", "==") for name, spec in listed.items()]
+
+
+@pytest.mark.parametrize("category", [DeprecationWarning, PendingDeprecationWarning, FutureWarning])
+def test_what_is_deprecated_is_an_error_in_the_package_only(category):
+    for module in ("resnet_helpers", "resnet_helpers.widgets.block"):
+        with pytest.raises(category):
+            warnings.warn_explicit("is old", category, "file.py", 1, module)
+    with pytest.warns(category):
+        warnings.warn_explicit("is old", category, "file.py", 1, "matplotlib.figure")
+
+
+def test_the_package_imports_nothing_but_torch_numpy_and_pythons_own_modules():
+    code = ("import sys, torch\nbefore = set(sys.modules)\nimport resnet_helpers\n"
+            "print(*{name.partition('.')[0] for name in sys.modules.keys() - before})")
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(child.stdout.split()) - sys.stdlib_module_names <= {"resnet_helpers", "numpy"}

@@ -27,11 +27,12 @@ def wait_for(condition, seconds=20):
 # --- in the background ---
 
 def test_background_run_gives_the_losses_of_the_same_run_in_the_foreground(few_images):
-    background = BackgroundRun(RunSettings(**QUICK)).start()
+    settings = RunSettings(**QUICK, precision="float32")
+    background = BackgroundRun(settings).start()
     assert background.join(60) and background.state == "finished" and background.error is None
-    run = prepare_run(RunSettings(**QUICK))
+    run = prepare_run(settings)
     records = list(d2l.fit(run.net, run.train_iter, run.test_iter, 1, optimizer=run.optimizer,
-                           scheduler=run.scheduler))
+                           scheduler=run.scheduler, precision="float32"))
     assert [r.train_loss for r in background.history.records] == pytest.approx([r.train_loss for r in records])
     assert background.history.completed and background.fraction == pytest.approx(1)
     assert background.history.config["model"] == "ResNet-18" and background.history.config["batch_size"] == 10
