@@ -5,6 +5,7 @@ import html
 import re
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from resnet_helpers.files import written_whole
 
@@ -69,7 +70,7 @@ def make_site(paths, out):
         body = markdown2html(path.read_text(encoding="utf-8"))
         titles[path] = path.stem.capitalize()
         yield _write(out / f"{path.stem}.html", _page(titles[path], _with_links_to_pages(body)))
-    items = "".join(f'<li><a href="{html.escape(path.stem)}.html">{html.escape(title)}</a></li>'
+    items = "".join(f'<li><a href="{quote(path.stem)}.html">{html.escape(title)}</a></li>'
                     for path, title in titles.items())
     yield _write(out / "index.html", _page("Learn ResNet in four notebooks", f"<h1>Learn ResNet in four notebooks</h1>"
                                                                              f"<ul>{items}</ul>"))

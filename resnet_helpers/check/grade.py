@@ -328,17 +328,19 @@ def main(arguments=None):
         print(f"{parser.prog}: interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED
     status = int(any(g.trouble for g in grades))
-    table = to_csv(grades).encode("utf-8")
+    table = to_csv(grades)
     if output:
         try:
             with written_whole(output) as temporary:
-                temporary.write_bytes(table)
+                temporary.write_bytes(table.encode("utf-8"))
             return status
         except OSError as error:  # after so long a run the table must not be lost
             print(f"{parser.prog}: {output} cannot be written ({error}); here is the table", file=sys.stderr)
             status = 1
+    if sys.stdout.isatty():
+        table = "\r\n".join(map(_printable, table.split("\r\n")))
     sys.stdout.flush()
-    sys.stdout.buffer.write(table)  # as bytes: UTF-8 and these ends of lines on every system
+    sys.stdout.buffer.write(table.encode("utf-8"))  # as bytes: UTF-8 and these ends of lines on every system
     sys.stdout.buffer.flush()
     return status
 
