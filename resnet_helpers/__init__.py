@@ -1,5 +1,6 @@
 """Helpers of the ResNet notebooks. `import resnet_helpers as d2l` runs the code of the article they follow."""
 
+from resnet_helpers import threads  # noqa: F401, before torch
 from resnet_helpers.article import train_ch6
 from resnet_helpers.data import (
     DatasetUnavailableError,
@@ -8,6 +9,7 @@ from resnet_helpers.data import (
     load_fashion_mnist,
     load_fashion_mnist_subset,
 )
+from resnet_helpers.errors import MemoryFullError, UnsuitableBatchError
 from resnet_helpers.models import (
     Bottleneck,
     PlainBlock,
@@ -48,10 +50,11 @@ def __getattr__(name):
 
 
 __all__ = [
-    "Accumulator", "Animator", "Bottleneck", "DatasetUnavailableError", "History", "NonFiniteLossError",
-    "PlainBlock", "PlainBottleneck", "Progress", "Residual", "Timer", "accuracy", "copy_torchvision_weights",
-    "count_parameters", "evaluate_accuracy", "evaluate_accuracy_gpu", "fit", "get_fashion_mnist_labels",
-    "init_weights", "list_recordings", "load_data_fashion_mnist", "load_fashion_mnist", "load_fashion_mnist_subset",
-    "load_recording", "play", "plot", "resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152",
-    "resnet_block", "set_figsize", "show", "show_images", "subplots", "train_ch6", "try_gpu", "use_style",
+    "Accumulator", "Animator", "Bottleneck", "DatasetUnavailableError", "History", "MemoryFullError",
+    "NonFiniteLossError", "PlainBlock", "PlainBottleneck", "Progress", "Residual", "Timer",
+    "UnsuitableBatchError", "accuracy", "copy_torchvision_weights", "count_parameters", "evaluate_accuracy",
+    "evaluate_accuracy_gpu", "fit", "get_fashion_mnist_labels", "init_weights", "list_recordings",
+    "load_data_fashion_mnist", "load_fashion_mnist", "load_fashion_mnist_subset", "load_recording", "play",
+    "plot", "resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet_block",
+    "set_figsize", "show", "show_images", "subplots", "train_ch6", "try_gpu", "use_style",
 ]

@@ -3,9 +3,13 @@
 A checkpoint is a file of `torch.save` with tensors, numbers and strings only; reading it runs no code from it.
 """
 
-import pickle
+import copy
+import os
+import pickletools
+import re
+import reprlib
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import torch
 
@@ -14,6 +18,9 @@ from resnet_helpers.recipes import RunSettings
 from resnet_helpers.training import History
 
 FORMAT = "resnet_helpers checkpoint, version 1"
+MAX_BYTES = 2**30  # ResNet-152 and what Adam keeps for it: 0.7 GB
+MAX_BYTES_OF_STRUCTURE = 2**24  # all but the tensors: 0.2 MB, and 0.1 KB for each record of the history
+NAMES = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|torch \w+Storage")
 
 
 @dataclass
@@ -36,7 +43,10 @@ def save_checkpoint(path, run, history):
     content = {"format": FORMAT, "settings": asdict(run.settings), "state": run.state_dict(),
                "history": history.to_dict()}
     with written_whole(path) as temporary, open(temporary, "wb") as file:
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # "unexpected pos 768 vs 662" is what torch makes of a full disk
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def load_checkpoint(path):
@@ -49,13 +59,61 @@ def load_checkpoint(path):
         ValueError: the file is no such checkpoint, is damaged, or of a newer version.
         OSError: it could not be read.
     """
+    with open(path, "rb"):  # whether it can be read
+        pass
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _read(os.fspath(path))
         if content["format"] != FORMAT:
-            raise ValueError(f"unknown format {content['format']!r}")
-        return Checkpoint(RunSettings(**content["settings"]), content["state"], History.from_dict(content["history"]))
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, EOFError, pickle.UnpicklingError,
-            zipfile.BadZipFile) as error:
-        reason = str(error).split("\n")[0]
+            raise ValueError(f"unknown format {reprlib.repr(content['format'])}")
+        return Checkpoint(_settings(content["settings"]), content["state"], History.from_dict(content["history"]))
+    except Exception as error:  # a file that was damaged, or made to harm, brings about any
+        reason = str(error).split("\n")[0][:300]
         raise ValueError(f"{path} is not a checkpoint that this version can read ({type(error).__name__}: {reason}); "
                          f"checkpoints are written by python -m resnet_helpers.train --checkpoint") from None
+
+
+def _read(path):
+    """What `torch.save` wrote. It takes no more memory than the file is long, whatever the file says of itself.
+
+    `weights_only` runs no code of the file, but lets it ask for memory, and some versions of torch believe what it says
+    about the size of a tensor, and read beyond its end. So a part is mapped first, not read, and then copied: where the
+    file ends, it ends too.
+    """
+    left = size = os.path.getsize(path)
+    if size > MAX_BYTES:
+        raise ValueError(f"it has {size:,} bytes, which is more than any checkpoint")
+    with zipfile.ZipFile(path) as archive:
+        if sum(part.file_size for part in archive.infolist()) > size:
+            raise ValueError("its parts are larger than the file")
+        if damaged := archive.testzip():
+            raise ValueError(f"{damaged} is damaged")
+        for part in archive.infolist():
+            if part.filename.endswith("data.pkl"):
+                _check_structure(archive.read(part))
+
+    def count(storage, location):
+        nonlocal left
+        left -= storage.nbytes()
+        if left < 0:
+            raise ValueError("its tensors are larger than the file")
+        return storage
+
+    return copy.deepcopy(torch.load(path, map_location=count, weights_only=True, mmap=True))
+
+
+def _check_structure(pickled):
+    """Raise ValueError if a pickle has more than tensors, containers, numbers and strings."""
+    if len(pickled) > MAX_BYTES_OF_STRUCTURE:
+        raise ValueError(f"its structure takes {len(pickled):,} bytes, which is more than that of any checkpoint")
+    for opcode, argument, _ in pickletools.genops(pickled):
+        if opcode.name == "GLOBAL" and not NAMES.fullmatch(argument):
+            raise ValueError(f"it names {reprlib.repr(argument)}, which is no part of a checkpoint")
+
+
+def _settings(values):
+    """The `RunSettings` of which `asdict` gave these; ValueError or TypeError if none did."""
+    for field in (field for field in fields(RunSettings) if field.name in values):
+        value, kinds = values[field.name], {float: (float, int), bool: int}.get(field.type, field.type)
+        if not isinstance(value, kinds) or (field.type is not str and abs(value) >= 2**64):
+            raise ValueError(f"it has {field.name}={reprlib.repr(value)}")
+    return RunSettings(**values)

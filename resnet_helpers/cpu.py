@@ -5,12 +5,15 @@ All leave the mathematics as it is.
 
 import contextlib
 import ctypes
+import os
 import platform
 import threading
 
 import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from resnet_helpers.limits import usable_cores
 
 SMALL_MAP = 16  # positions: up to 4 x 4
 
@@ -57,6 +60,15 @@ def _glibc():
 # --- threads ---
 
 _OMP_PAUSE_SOFT = 1  # a number of omp.h
+
+
+def respect_cores():
+    """Let PyTorch compute with no more threads than this process has cores, unless `OMP_NUM_THREADS` says how many.
+
+    More threads than cores wait for each other most of the time.
+    """
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > usable_cores():
+        torch.set_num_threads(usable_cores())
 
 
 def end_workers():

@@ -29,3 +29,11 @@ class NonFiniteLossError(PlainError, ArithmeticError):
             f"the training loss became {value} at step {step}{since}. Training has stopped; start again from new "
             f"weights with {advice}. If that does not help, look for inputs that are not finite "
             f"(torch.isfinite(X).all()) and for logits that went through softmax or log before the loss.")
+
+
+class UnsuitableBatchError(PlainError, ValueError):
+    """A batch that the net cannot compute with: its type, its shape, or its labels."""
+
+
+class MemoryFullError(PlainError, MemoryError):
+    """A training step needs more memory than there is."""

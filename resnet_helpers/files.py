@@ -1,22 +1,49 @@
 """Files that are there whole or not at all."""
 
 import contextlib
+import glob
 import os
+import secrets
 from pathlib import Path
+
+ABANDONED = 3600  # seconds without a change, after which nobody is writing to a temporary file any more
 
 
 @contextlib.contextmanager
 def written_whole(path):
     """Give the path of a temporary file beside `path` to write to; it replaces `path` once it is complete.
 
-    Whatever happens meanwhile (an error, a full disk, a killed process, a power cut) an older file stays whole.
+    Whatever happens meanwhile (an error, a full disk, a killed process, a power cut, another process that writes the
+    same file) an older file stays whole. What a killed process has left is removed by the next write after an hour.
+    A symbolic link stays, and the file that it leads to is replaced. A device or a pipe is written to directly.
+
+    Raises:
+        OSError: it could not be written; the message names `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    temporary = target.with_name(f"{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())  # on the disk before the old file goes
-        os.replace(temporary, path)
+        _remove_abandoned(target, now=temporary.stat().st_mtime)  # the disk may go by another machine's clock
+        os.replace(temporary, target)
+    except OSError as error:
+        if error.errno is None or str(error.filename or temporary) != str(temporary):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _remove_abandoned(target, now):
+    """Remove the temporary files of writes to `target` that have not been touched for an hour."""
+    for path in target.parent.glob(f"{glob.escape(target.name)}.{'[0-9a-f]' * 16}.tmp"):
+        with contextlib.suppress(OSError):  # another process may have been faster
+            if now - path.stat().st_mtime > ABANDONED:
+                path.unlink()

@@ -1,5 +1,7 @@
 """A training run described by its settings alone, the named recipes, and what `fit` needs to train one."""
 
+import math
+import reprlib
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -172,15 +174,65 @@ class PreparedRun:
                 "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
 
     def load_state_dict(self, state):
-        """Bring everything into the state that `state_dict` described."""
-        self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.scheduler:
-            self.scheduler.load_state_dict(state["scheduler"])
-        self.generator.set_state(state["batches"])
-        torch.set_rng_state(state["torch"])
-        if len(state["cuda"]) == torch.cuda.device_count():  # on another machine its GPUs' states mean nothing
-            torch.cuda.set_rng_state_all(state["cuda"])
+        """Bring everything into the state that `state_dict` described.
+
+        Only what training changes is taken from there: the settings decide the rest, such as the momentum.
+
+        Raises:
+            ValueError: it is not the state of such a run; this one may have been changed in part then.
+        """
+        try:
+            self._load_weights(state["net"])
+            self._load_optimizer(state["optimizer"])
+            if self.scheduler:
+                self._load_scheduler(state["scheduler"]["last_epoch"])
+            self.generator.set_state(state["batches"])
+            torch.set_rng_state(state["torch"])
+            if len(state["cuda"]) == torch.cuda.device_count():  # on another machine its GPUs' states mean nothing
+                torch.cuda.set_rng_state_all(state["cuda"])
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).split("\n")[0]
+            raise ValueError(f"this is not the state of a run of {self.settings.model} with {self.settings.optimizer} "
+                             f"({type(error).__name__}: {reason})") from None
+
+    def _load_weights(self, weights):
+        for name, own in self.net.state_dict().items():
+            _check_kind(name, weights[name], own.shape, own.dtype)
+        self.net.load_state_dict(weights)
+
+    def _load_optimizer(self, saved):
+        kind, options = OPTIMIZERS[self.settings.optimizer]
+        sample = nn.Parameter(torch.zeros(1))  # after a step it shows what such an optimiser keeps for a weight
+        sample.grad = torch.zeros(1)
+        example = kind([sample], lr=self.settings.lr, **options)
+        example.step()
+        kept = {name: value for name, value in example.state[sample].items() if value is not None}
+        state, own = {}, self.optimizer.state_dict()["param_groups"]
+        params = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for i, p in enumerate(params if kept else []):
+            state[i] = {name: saved["state"][i][name] for name in kept}
+            for name, value in kept.items():
+                _check_kind(name, state[i][name], p.shape if value.dim() else value.shape, value.dtype)
+        rates = [group["lr"] for group in saved["param_groups"]]
+        if len(rates) != len(own) or not all(isinstance(lr, (float, int)) and 0 <= lr < math.inf for lr in rates):
+            raise ValueError(f"learning rates {reprlib.repr(rates)}")
+        groups = [{**group, "lr": lr} for group, lr in zip(own, rates, strict=True)]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def _load_scheduler(self, steps):
+        total = self.settings.num_epochs * len(self.train_iter)
+        if not isinstance(steps, int) or not 0 <= steps <= total:
+            raise ValueError(f"{reprlib.repr(steps)} steps of a schedule of {total}")
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.scheduler.load_state_dict({**self.scheduler.state_dict(), "last_epoch": steps, "_step_count": steps + 1,
+                                        "_last_lr": rates})
+
+
+def _check_kind(name, tensor, shape, dtype):
+    """Raise ValueError unless it is a tensor of this shape and type."""
+    if not torch.is_tensor(tensor) or tensor.shape != shape or tensor.dtype != dtype:
+        kind = f"{tuple(tensor.shape)} {tensor.dtype}" if torch.is_tensor(tensor) else type(tensor).__name__
+        raise ValueError(f"{name} is {kind}, not {tuple(shape)} {dtype}")
 
 
 def prepare_run(settings, device=None, root=None):
@@ -235,6 +287,6 @@ def _make_scheduler(settings, optimizer, steps):
     if settings.schedule == "linear":
         return torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
     if settings.schedule == "one-cycle":
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=steps, pct_start=0.25,
-                                                   cycle_momentum=False)
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=max(steps, 5), pct_start=0.25,
+                                                   cycle_momentum=False)  # with 4 steps it divides by zero
     return None

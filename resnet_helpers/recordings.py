@@ -70,10 +70,11 @@ def play(history, seconds=10.0):
 
 
 def _play(records, seconds):
-    begin, pace = time.monotonic(), seconds / records[-1].seconds if records and records[-1].seconds else 0.0
+    begin, total = time.monotonic(), records[-1].seconds if records else 0.0
     try:
         for record in records:
-            time.sleep(max(0.0, begin + pace * record.seconds - time.monotonic()))
+            share = min(1.0, record.seconds / total) if total > 0 else 0.0  # never longer than was asked for
+            time.sleep(max(0.0, begin + seconds * share - time.monotonic()))
             yield record
     except KeyboardInterrupt:
         pass

@@ -8,6 +8,8 @@ import time
 import torch
 
 from resnet_helpers.cpu import end_workers
+from resnet_helpers.diagnosis import is_full
+from resnet_helpers.errors import MemoryFullError
 from resnet_helpers.recipes import prepare_run
 from resnet_helpers.training import History, Timer
 
@@ -195,6 +197,6 @@ def interruptible(net, check):
 def in_plain_words(error):
     """What an error of a training run means for whoever started it."""
     message = str(error) or type(error).__name__
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "not enough memory" in message:
+    if is_full(error) and not isinstance(error, MemoryFullError):
         return "The memory is full. Take a smaller batch size, a smaller image size or a smaller model."
     return message[:1].upper() + message[1:]

@@ -89,11 +89,11 @@ def main(arguments=None):
         parser.error(str(error))
     if options.resume and not options.checkpoint:
         parser.error("--resume needs --checkpoint FILE, the file to go on from")
-    if options.checkpoint and options.checkpoint.exists() and not options.resume:
+    if options.checkpoint and os.path.exists(options.checkpoint) and not options.resume:
         parser.error(f"{options.checkpoint} is there already: add --resume to go on from it, or name another file")
-    for path in (options.checkpoint, options.history, options.picture):
-        if path and not path.parent.is_dir():
-            parser.error(f"there is no folder {path.parent} for {path.name}")
+    for path in filter(None, (options.checkpoint, options.history, options.picture)):
+        if obstacle := why_not_writable(path):
+            parser.error(obstacle)
     try:
         with process_group(options.device) as group:
             history = train(settings, options, group, asked=given if options.recipe is None else asdict(settings))
@@ -108,6 +108,19 @@ def main(arguments=None):
         print(f"{parser.prog}: interrupted{kept}", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def why_not_writable(path):
+    """Why a file surely cannot be written, in words; "" if it may be."""
+    folder = Path(os.path.realpath(path)).parent if os.path.islink(path) else path.parent
+    if not os.path.isdir(folder):
+        return f"there is no folder {folder} for {path.name}"
+    if os.path.isdir(path):
+        return f"{path} is a folder; name a file"
+    is_device = os.path.exists(path) and not os.path.isfile(path)
+    if not os.access(path if is_device else folder, os.W_OK):
+        return f"you may not write to the folder {folder}; name a file in another"
+    return ""
 
 
 def train(settings, options, group, asked):
@@ -127,15 +140,25 @@ def train(settings, options, group, asked):
     run = prepare_run(settings, group.device, options.root)
     history = History()
     if checkpoint:
-        run.load_state_dict(checkpoint.state)
+        try:
+            run.load_state_dict(checkpoint.state)
+        except ValueError as error:
+            raise ValueError(f"{options.checkpoint} cannot be gone on from: {error}") from None
         history = checkpoint.history
     report = Report(run, history, options, group)
     if history.completed:
         report.say("This run was complete already.")
+        report.save(checkpoint=False)
     else:
         report.train()
     if history.records:
-        report.say(f"{results(history)}\n{history.examples_per_second:.1f} examples/sec on {group.device}")
+        report.say(results(history))
+    if history.examples_per_second:
+        report.say(f"{history.examples_per_second:.1f} examples/sec on {group.device}")
+    if history.completed and report.unwritten:
+        again = " and run this again with --resume" if options.checkpoint else ""
+        raise OSError(f"the training is complete, but could not be written to {', '.join(map(str, report.unwritten))}. "
+                      f"Make room there{again}")
     return history
 
 
@@ -145,6 +168,7 @@ class Report:
     def __init__(self, run, history, options, group):
         self.run, self.history, self.options, self.group = run, history, options, group
         self.is_quiet = options.quiet or not group.is_main
+        self.written, self.unwritten = {}, []  # {file: epoch that it holds}; files that the last attempt did not reach
 
     def train(self):
         """The loop: one line, and new files, after every epoch."""
@@ -170,16 +194,39 @@ class Report:
                              f"{p.test_acc:.3f}, {history.examples_per_second:.1f} examples/sec")
                     self.save()
 
-    def save(self):
-        """Write the files, if this is the process that does."""
+    def save(self, checkpoint=True):
+        """Write the files, if this is the process that does; the checkpoint first, as it is worth the most.
+
+        What could be written before need not stop the training when it no longer can: it is told, and tried again
+        after the next epoch.
+
+        Args:
+            checkpoint: write it too.
+
+        Raises:
+            OSError: a file could not be written, and never could.
+        """
+        self.unwritten = []
         if not self.group.is_main:
             return
-        if self.options.checkpoint:
-            save_checkpoint(self.options.checkpoint, self.run, self.history)
+        if self.options.checkpoint and checkpoint:
+            self._write(self.options.checkpoint, lambda path: save_checkpoint(path, self.run, self.history))
         if self.options.history:
-            self.history.save(self.options.history)
+            self._write(self.options.history, self.history.save)
         if self.options.picture:
-            draw(self.history, self.options.picture)
+            self._write(self.options.picture, lambda path: draw(self.history, path))
+
+    def _write(self, path, write):
+        try:
+            write(path)
+            self.written[path] = f"{self.history.records[-1].epoch:.0f}"
+        except Exception as error:  # whatever it is: a picture that cannot be drawn is no reason to lose weights
+            failure = f"could not write {path}: {getattr(error, 'strerror', None) or in_plain_words(error)}"
+            if path not in self.written:
+                raise OSError(f"{failure}. Name another file, or make it possible to write this one") from error
+            self.unwritten.append(path)
+            again = "" if self.history.completed else "; trying again after the next epoch"
+            tqdm.write(f"{failure}; what epoch {self.written[path]} left there stays{again}", file=sys.stderr)
 
     def say(self, line):
         """Print, above the progress bar."""

@@ -5,10 +5,12 @@ it draws, prints or stores, and stops by leaving the loop. `train_ch6` is such a
 """
 
 import contextlib
+import functools
 import json
 import math
 import os
 import platform
+import reprlib
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,9 +18,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from resnet_helpers import diagnosis
+from resnet_helpers.cpu import respect_cores
 from resnet_helpers.data import ImageBatches
 from resnet_helpers.errors import NonFiniteLossError
 from resnet_helpers.files import written_whole
+from resnet_helpers.limits import available_memory
 from resnet_helpers.precision import Arithmetic
 
 
@@ -132,8 +137,9 @@ def evaluate_accuracy_gpu(net, data_iter, device=None):
     metric = Accumulator(2)  # correct predictions, predictions
     with torch.no_grad():
         for X, y in data_iter:
-            X, y = move_to(X, device), y.to(device)
-            metric.add(accuracy(net(X), y), y.numel())
+            with diagnosis.explained(net, X, y):
+                X, y = move_to(X, device), y.to(device)
+                metric.add(accuracy(net(X), y), y.numel())
     check_not_empty(metric[1])
     return metric[0] / metric[1]
 
@@ -205,10 +211,12 @@ class History:
     completed: bool = False
 
     FORMAT = "resnet_helpers history, version 1"
+    MAX_BYTES = 2**25  # of a file: over 100,000 records
 
     def describe(self, net, optimizer, scheduler, num_epochs, device, precision):
         """Note what is about to be trained, and on what, at the first epoch or after the last of the records."""
-        net = getattr(net, "module", net)  # what DistributedDataParallel wraps
+        for wrapped in ("module", "_orig_mod"):  # in DistributedDataParallel, and in what torch.compile gives
+            net = getattr(net, wrapped, net)
         self.completed = bool(self.records) and self.records[-1].epoch >= num_epochs
         settings = {k: v for k, v in optimizer.defaults.items() if isinstance(v, (int, float, str, bool))}
         self.config = {"model": type(net).__name__, "parameters": sum(p.numel() for p in net.parameters()),
@@ -229,15 +237,46 @@ class History:
         self.records.append(Progress(*values))
         return self.records[-1]
 
-    def _check_types(self):
-        """Raise TypeError unless everything is of the type that it has in a history of this package."""
+    def _check(self):
+        """Raise ValueError unless everything can be computed with, shown and saved."""
+        if not isinstance(self.completed, bool):
+            raise ValueError(f"completed is {reprlib.repr(self.completed)}, not true or false")
         for name in ("config", "hardware", "versions"):
             if not isinstance(getattr(self, name), dict):
-                raise TypeError(f"{name} is not a mapping")
+                raise ValueError(f"{name} is not a mapping")
+            self._check_values(getattr(self, name))
         for record in self.records:
             for name, value in vars(record).items():
-                if not (isinstance(value, (int, float)) or (name == "test_acc" and value is None)):
-                    raise TypeError(f"a record has {name}={value!r}, which is not a number")
+                if not (self._is_number(value) or (name == "test_acc" and value is None)):
+                    raise ValueError(f"a record has {name}={reprlib.repr(value)}, which is not a number")
+
+    @classmethod
+    def _check_values(cls, values, most=1000, deepest=5):
+        """Raise ValueError unless a dict has text, numbers, and few lists and dicts of such; they may hold each other.
+
+        Source of the limits: `fit` writes 30 values, none of them in another.
+        """
+        waiting = [(values, 0)]
+        for number in range(most):
+            if not waiting:
+                return
+            value, depth = waiting.pop()
+            if isinstance(value, (dict, list)) and depth < deepest and len(value) <= most - number:
+                keys = list(value) if isinstance(value, dict) else []
+                if not all(isinstance(key, str) for key in keys):
+                    raise ValueError("it has a name that is not a string")
+                inner = value.values() if isinstance(value, dict) else value
+                waiting += [(v, depth + 1) for v in (*keys, *inner)]
+            elif isinstance(value, str):
+                value.encode()  # half of a surrogate pair, for example, could not be sent to a page
+            elif not (value is None or cls._is_number(value)):
+                raise ValueError(f"it has {reprlib.repr(value)} where numbers and words should be")
+        raise ValueError("it has too many settings")
+
+    @staticmethod
+    def _is_number(value):
+        """Is it one that float32 arithmetic can give, 3.4e38 at most?"""
+        return isinstance(value, (int, float)) and abs(value) < 2**128  # NaN is not
 
     @property
     def train_loss(self):
@@ -262,15 +301,15 @@ class History:
 
     @property
     def machine(self):
-        """What it ran on, in a line, as in "AMD EPYC, 2 cores, torch 2.14.1"; "" before the first record."""
-        if not self.hardware:
+        """What it ran on, in a line, as in "AMD EPYC, 2 cores, torch 2.14.1"; "" if that is not known (yet)."""
+        if not (isinstance(self.hardware.get("name"), str) and isinstance(self.versions.get("torch"), str)):
             return ""
         return f"{name_hardware(self.hardware)}, torch {self.versions['torch'].partition('+')[0]}"
 
     def __repr__(self):
         if not self.records:
             return "History: nothing recorded yet"
-        return f"History: {self.records[-1].epoch:.3g} of {self.config['num_epochs']} epochs, {results(self)}"
+        return f"History: {self.records[-1].epoch:.3g} of {self.config.get('num_epochs', '?')} epochs, {results(self)}"
 
     def to_dict(self):
         """All of it as dicts, lists, numbers and strings."""
@@ -278,13 +317,20 @@ class History:
 
     @classmethod
     def from_dict(cls, content):
-        """The history of which `to_dict` gave this; some error if none did."""
-        content = dict(content)
-        if content.pop("format") != cls.FORMAT:
-            raise ValueError("unknown format")
-        content["records"] = [Progress(**record) for record in content["records"]]
-        history = cls(**content)
-        history._check_types()
+        """The history of which `to_dict` gave this.
+
+        Raises:
+            ValueError: none did, or that of a newer version.
+        """
+        found = content.get("format") if isinstance(content, dict) else None
+        if found != cls.FORMAT:
+            raise ValueError(f"its format is {reprlib.repr(found)}, not {cls.FORMAT!r}")
+        try:
+            parts = {name: part for name, part in content.items() if name != "format"}
+            history = cls(**{**parts, "records": [Progress(**record) for record in parts["records"]]})
+        except (TypeError, KeyError):
+            raise ValueError("it has more, less or other parts than a history") from None
+        history._check()
         return history
 
     def save(self, path):
@@ -298,12 +344,17 @@ class History:
         """Read a run that `save` wrote.
 
         Raises:
-            ValueError: the file is no such run, or of a newer version.
+            ValueError: the file is no such run, is damaged, or of a newer version.
+            OSError: it could not be read.
         """
+        with open(path, "rb") as file:
+            content = file.read(cls.MAX_BYTES + 1)
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"{path} is not a training history that this version can read ({error!r}); "
+            if len(content) > cls.MAX_BYTES:
+                raise ValueError(f"it has more than {cls.MAX_BYTES:,} bytes")
+            return cls.from_dict(json.loads(content.decode("utf-8-sig")))  # Windows' editor begins files with a mark
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is not a training history that this version can read ({error}); "
                              f"histories are written by History.save") from None
 
 
@@ -345,14 +396,18 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
             or can only be gone through once; nothing to resume.
         NonFiniteLossError: the loss became infinite or NaN. The message says when, and what to try; its
             attribute `history` has what was recorded before.
+        UnsuitableBatchError: a batch has the wrong type, shape or labels for the net; the message says what to change.
+        MemoryFullError: there is not enough memory for a step; the message proposes a batch size that fits.
     """
     if num_epochs < 1 or reports_per_epoch < 1:
         raise ValueError(f"num_epochs and reports_per_epoch must be at least 1, got {num_epochs} and "
                          f"{reports_per_epoch}")
-    if hasattr(train_iter, "__next__") and num_epochs > 1:
-        raise ValueError("train_iter can be gone through only once, but every epoch needs it: pass a list, a "
-                         "DataLoader or what load_data_fashion_mnist gives, not an iterator or generator")
+    for name, batches in (("train_iter", train_iter), ("test_iter", test_iter)):
+        if hasattr(batches, "__next__") and num_epochs > 1:
+            raise ValueError(f"{name} can be gone through only once, but every epoch needs it: pass a list, a "
+                             f"DataLoader or what load_data_fashion_mnist gives, not an iterator or generator")
     device = torch.device(device or next((p.device for p in net.parameters()), "cpu"))
+    respect_cores()
     arithmetic = Arithmetic(precision, device)
     arithmetic.prepare(net)
     optimizer = optimizer or arithmetic.sgd(net.parameters(), lr)
@@ -366,30 +421,24 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
     else:
         history.records = []
     history.describe(net, optimizer, scheduler, num_epochs, device, arithmetic.precision)
-    return _fit(net, train_iter, test_iter, num_epochs, arithmetic, optimizer, scheduler, loss, reports_per_epoch,
-                history, timer, all_reduce)
+    labels = train_iter.labels if isinstance(train_iter, ImageBatches) else None
+    step = TrainingStep(net, arithmetic, optimizer, loss, labels, is_alone=all_reduce is None)
+    return _fit(step, train_iter, test_iter, num_epochs, scheduler, reports_per_epoch, history, timer, all_reduce)
 
 
-def _fit(net, train_iter, test_iter, num_epochs, arithmetic, optimizer, scheduler, loss, reports_per_epoch, history,
-         timer, all_reduce):
+def _fit(train_step, train_iter, test_iter, num_epochs, scheduler, reports_per_epoch, history, timer, all_reduce):
     """The loop of `fit`, its arguments checked."""
-    last = history.records[-1] if history.records else Progress(0, 0, 0.0, 0.0, None, 0, 0.0)
-    step, examples = last.step, last.examples
-    due = report_batches(train_iter, reports_per_epoch)
+    net, arithmetic = train_step.net, train_step.arithmetic
     with contextlib.suppress(KeyboardInterrupt), arithmetic.memory():  # the stop button: a normal way to end a run
+        last = history.records[-1] if history.records else Progress(0, 0, 0.0, 0.0, None, 0, 0.0)
+        step, examples = last.step, last.examples
+        due = report_batches(train_iter, reports_per_epoch)
         for epoch in range(round(last.epoch), num_epochs):
             net.train()
             sums, seen = BatchSums(all_reduce), examples
             timer.start()  # one lap for each stretch of training between two records
-            for i, (X, y) in enumerate(train_iter, start=1):
-                X, y = arithmetic.batch(X), y.to(arithmetic.device)
-                with arithmetic.step():
-                    optimizer.zero_grad()
-                    with arithmetic.autocast():
-                        y_hat = net(X)
-                    l = loss(y_hat.float(), y)
-                    l.backward()
-                    optimizer.step()
+            for i, batch in enumerate(train_iter, start=1):
+                l, y_hat, y = train_step(batch)
                 if scheduler is not None:
                     scheduler.step()
                 sums.add(l, y_hat, y)
@@ -406,9 +455,109 @@ def _fit(net, train_iter, test_iter, num_epochs, arithmetic, optimizer, schedule
             timer.stop()
             history.config["precision"] = arithmetic.precision
             test_acc = None if test_iter is None else _test_accuracy(net, test_iter, arithmetic, all_reduce)
+            record = history.add(epoch + 1, step, train_loss, train_acc, test_acc, examples, timer.sum())
             history.completed = epoch + 1 == num_epochs
-            yield history.add(epoch + 1, step, train_loss, train_acc, test_acc, examples, timer.sum())
+            yield record
     return history
+
+
+class TrainingStep:
+    """What `fit` does with a batch.
+
+    Args:
+        net, arithmetic, optimizer, loss: as in `fit`.
+        labels: those of all batches, if they are known; they are checked once, at the first step.
+        is_alone: no other process has to take part.
+    """
+
+    def __init__(self, net, arithmetic, optimizer, loss, labels=None, is_alone=True):
+        self.net, self.arithmetic, self.optimizer, self.loss = net, arithmetic, optimizer, loss
+        self.labels, self.is_alone, self.is_first = labels, is_alone, True
+
+    def __call__(self, batch):
+        """Train on (X, y); returns its loss, logits and classes, on the device.
+
+        Raises:
+            UnsuitableBatchError, MemoryFullError: with what is wrong and what to do; the weights are unchanged.
+        """
+        X, y = diagnosis.unpack(batch)
+        if self.is_first:
+            diagnosis.check_images(X, self.net)
+            with diagnosis.explained(self.net, X, y):
+                self._check_memory(X)
+        try:
+            with diagnosis.explained(self.net, X, y):
+                return self._train(X, y)
+        except Exception as error:
+            if not diagnosis.is_full(error):
+                raise
+            diagnosis.forget(error)
+        raise diagnosis.memory_full(X, self._largest_that_fits(X, y))
+
+    def _train(self, X, y):
+        with self.arithmetic.step():
+            self.optimizer.zero_grad()
+            l, y_hat, y = self._forward(X, y)
+            l.backward()
+            self.optimizer.step()
+        self.is_first = False
+        return l, y_hat, y
+
+    def _forward(self, X, y):
+        y_hat = self._logits(X)
+        # Labels on a GPU are not looked at after the first step, for which it would have to be waited.
+        if self.is_first or (self.labels is None and y.device.type == "cpu"):
+            labels = y if self.labels is None else self.labels
+            diagnosis.check_labels(labels, y_hat, getattr(self.loss, "ignore_index", None))
+        y = y.to(self.arithmetic.device, torch.int64)
+        return self.loss(y_hat.float(), y), y_hat, y
+
+    def _logits(self, X):
+        X = self.arithmetic.batch(X)
+        with self.arithmetic.autocast():
+            return self.net(X)
+
+    def _check_memory(self, X):
+        """Raise `MemoryFullError` if a step would surely need more than there is.
+
+        Linux promises memory that it does not have, and kills the process that comes to use it, with all it has
+        learnt. What a small part of the batch keeps for the backward pass tells in time.
+        """
+        available = available_memory() if self.is_alone and self.arithmetic.device.type == "cpu" else None
+        if available is None or not torch.is_tensor(X) or len(X) <= 4 or 4 * X.numel() * MOST_KEPT < available:
+            return
+        with in_mode(self.net, True), torch.random.fork_rng(devices=[]):
+            of_two, of_four = (diagnosis.kept_bytes(functools.partial(self._logits, X[:n]), self.net) for n in (2, 4))
+        bytes_each = (of_four - of_two) / 2  # without what does not grow, such as weights cast to bfloat16
+        if len(X) * bytes_each > available:
+            fitting = available / (PEAK * bytes_each)
+            raise diagnosis.memory_full(X, 2 ** int(math.log2(fitting)) if fitting >= 2 else 0)
+
+    def _largest_that_fits(self, X, y):
+        """The largest power of two of these images that forward and backward pass can be done with; 0 if none.
+
+        None where it cannot be tried.
+        """
+        if not self.is_alone or not torch.is_tensor(X):
+            return None
+        n = len(X)
+        while n > 2:
+            n = 2 ** ((n - 1).bit_length() - 1)
+            try:
+                with in_mode(self.net, True), torch.random.fork_rng(devices=[]):
+                    self._forward(X[:n], y[:n])[0].backward()
+                return n
+            except Exception as error:
+                if not diagnosis.is_full(error):
+                    raise
+                diagnosis.forget(error)
+            finally:
+                self.optimizer.zero_grad()
+        return 0
+
+
+MOST_KEPT = 5000  # times the bytes of its images, or less, is what a net keeps of them for the backward pass
+PEAK = 2.0  # times as much, or less, is what a step needs at its peak
 
 
 def report_batches(train_iter, reports_per_epoch):
@@ -428,9 +577,10 @@ def _test_accuracy(net, test_iter, arithmetic, all_reduce):
     net.eval()
     sums = BatchSums(all_reduce)
     with torch.no_grad(), arithmetic.autocast():
-        for X, y in test_iter:
-            y = y.to(arithmetic.device)
-            sums.add(torch.zeros((), device=y.device), net(arithmetic.batch(X)), y)
+        for X, y in map(diagnosis.unpack, test_iter):
+            with diagnosis.explained(net, X, y):
+                y = y.to(arithmetic.device)
+                sums.add(torch.zeros((), device=y.device), net(arithmetic.batch(X)), y)
     return sums.read()[1]
 
 

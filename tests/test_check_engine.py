@@ -268,7 +268,8 @@ def test_the_summary_names_every_exercise_and_its_state(own_progress_file):
 DAMAGED = ["", "{", "[]", "null", '{"format": "other", "exercises": {}}', '{"format": 1}', "\x00" * 10, "[" * 100_000,
            json.dumps({"format": attempts.FORMAT, "exercises": [1]}),
            json.dumps({"format": attempts.FORMAT, "exercises": {"a": 1}}),
-           json.dumps({"format": attempts.FORMAT, "exercises": {"a": {"solved": True, "attempts": "x"}}})]
+           *(json.dumps({"format": attempts.FORMAT, "exercises": {"a": {"solved": True, "attempts": number}}})
+             for number in ("x", float("inf"), float("nan")))]
 
 
 @pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))

@@ -56,6 +56,15 @@ def test_it_is_the_run_that_fit_gives(few_images, tmp_path):
     assert [p.train_loss for p in run.fit()] == [r.train_loss for r in d2l.History.load(tmp_path / "run.json").records]
 
 
+def test_the_same_seed_gives_the_same_float32_losses_in_another_process(tmp_path):
+    losses = []
+    for name in ("first.json", "again.json"):
+        subprocess.run([*COMMAND, "--num-epochs", "1", "--image-size", "8", "--precision", "float32", "--flip",
+                        "--device", "cpu", "--history", str(tmp_path / name)], check=True, capture_output=True)
+        losses.append([(r.train_loss, r.test_acc) for r in d2l.History.load(tmp_path / name).records])
+    assert losses[0] == losses[1] and len(losses[0]) == 5
+
+
 def test_quiet_run_prints_nothing(few_images, capfd):
     assert train.main([*QUICK, "--quiet"]) == 0
     assert capfd.readouterr() == ("", "")
@@ -102,7 +111,7 @@ def test_failure_ends_with_status_1_and_one_line(few_images, capsys):
 
 def test_missing_data_ends_with_status_1_and_advice(tmp_path, capsys):
     assert train.main([*QUICK, "--data", "full", "--root", str(tmp_path)]) == 1
-    assert "name the folder that holds the four files" in capsys.readouterr().err
+    assert "name another folder with the four files" in capsys.readouterr().err
 
 
 def test_checkpoint_of_other_settings_is_refused(few_images, tmp_path, capsys):

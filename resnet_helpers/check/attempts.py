@@ -38,7 +38,7 @@ def load():
                    for name, entry in content["exercises"].items()}
     except (FileNotFoundError, NotADirectoryError):
         return dict(_unsaved)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"the progress file {path} cannot be read ({error}). Move or delete it to start "
                          f"anew.") from None
     return entries | _unsaved

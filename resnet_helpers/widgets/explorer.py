@@ -29,6 +29,7 @@ class Explorer(widgets.VBox):
     """
 
     text = traitlets.Unicode(read_only=True)
+    _drawing = None  # ipywidgets calls `close` on an explorer that could not be made, too
     above, below = (), ()  # further widgets of a subclass, next to the picture; set in `_make_controls`
 
     def __init__(self, **state):
@@ -43,6 +44,8 @@ class Explorer(widgets.VBox):
             raise
         self.observe(self._update, list(self._controls))
         self._update()
+        for former in replaced_by(self):
+            former.close()
 
     def _make_controls(self):
         """{trait: Control} in the order on the page."""
@@ -68,6 +71,9 @@ class Explorer(widgets.VBox):
         """Remove the explorer from the page and free what it holds."""
         self.unobserve_all()
         close_all(self)
+        forget(self)
+        if self._drawing:
+            self._drawing.value = ""  # IPython's history of outputs keeps the explorer itself
 
     def _repr_mimebundle_(self, **kwargs):
         """The live widget, and a picture of its present state for pages without a kernel."""
@@ -76,6 +82,44 @@ class Explorer(widgets.VBox):
                 "image/png": base64.b64encode(to_png(figure)).decode()}
         width = round(figure.get_size_inches()[0] * PIXELS_PER_INCH)
         return data, {"image/png": {"width": width, "alt": self.text}}
+
+
+_made_by = {}  # {cell: (number of its run, the explorers it made)}
+
+
+def replaced_by(explorer, of_unknown_cells=False):
+    """The explorers that the running cell made when it was run before; notes that it has now made this one.
+
+    Args:
+        of_unknown_cells: where the front end does not say which cell is running, take all for runs of one.
+    """
+    cell, run = running_cell()
+    if cell is None and not of_unknown_cells:
+        return []
+    number, made = _made_by.get(cell, (run, []))
+    if cell is not None and run == number:  # another one of the same run
+        made.append(explorer)
+        former = []
+    else:
+        former, made = made, [explorer]
+    _made_by[cell] = run, made
+    return former
+
+
+def forget(explorer):
+    """Strike an explorer that has been closed from those that its cell made."""
+    for _, made in _made_by.values():
+        made[:] = (other for other in made if other is not explorer)
+
+
+def running_cell():
+    """Id of the running cell and of the message that started it; None and None where the front end does not say."""
+    try:
+        from IPython import get_ipython
+        message = get_ipython().get_parent()
+        return message["metadata"].get("cellId"), message["header"]["msg_id"]
+    except (ImportError, AttributeError, KeyError, TypeError):
+        return None, None
 
 
 @contextlib.contextmanager

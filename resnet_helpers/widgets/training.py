@@ -22,14 +22,17 @@ from resnet_helpers.widgets.explorer import (
     close_all,
     dropdown,
     field,
+    forget,
     link_controls,
     number,
+    replaced_by,
     status,
     switch,
     table,
 )
 
 WIDE = {"description_width": "initial"}
+MAX_NAME = 100  # characters; a longer one in a file is no name, and would fill the page
 
 
 class TrainingPanel(widgets.VBox):
@@ -61,8 +64,7 @@ class TrainingPanel(widgets.VBox):
     num_epochs = Whole(6, min=1, max=100)
     state = traitlets.Unicode("ready", read_only=True)
     text = traitlets.Unicode("Ready.", read_only=True)
-    _run = _cell = None  # ipywidgets calls `close` on a panel that could not be made, too
-    _of_cell = {}  # the newest panel of each cell, so that running the cell again ends the old one's run
+    _run = None  # ipywidgets calls `close` on a panel that could not be made, too
 
     def __init__(self, *, folder=".", **settings):
         self._controls = _make_controls()
@@ -110,10 +112,9 @@ class TrainingPanel(widgets.VBox):
     def close(self):
         """End the run and remove the panel from the page."""
         self.stop()
-        if self._of_cell.get(self._cell) is self:
-            del self._of_cell[self._cell]
         self.unobserve_all()
         close_all(self)
+        forget(self)
 
     def load(self, path):
         """Add a saved history to the list.
@@ -123,7 +124,9 @@ class TrainingPanel(widgets.VBox):
         """
         history = History.load(path)
         name = history.config.get("name")
-        self._add(FinishedRun(self._free_name(name if isinstance(name, str) and name else Path(path).stem), history))
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+            name = Path(path).stem.encode(errors="replace").decode()
+        self._add(FinishedRun(self._free_name(name), history))
 
     def save(self, run, path=None):
         """Write a run of the list to `path`; by default to NAME.json in the folder, under a name that is free.
@@ -190,8 +193,13 @@ class TrainingPanel(widgets.VBox):
         for widget in self._list.children:
             close_all(widget)
         self._list.children = [self._row(run) for run in self.runs]
-        self._file.options = tuple(path.name for path in sorted(self.folder.glob("*.json")))
+        self._file.options = self._saved_runs()
         self._show_comparison()
+
+    def _saved_runs(self):
+        """The names of files that may hold runs, those left out that no page can show."""
+        names = (path.name for path in sorted(self.folder.glob("*.json")))
+        return tuple(name for name in names if name.isprintable())
 
     def _row(self, run):
         """The controls of one run: overlay it, rename it, save it, take it off the list."""
@@ -244,7 +252,7 @@ class TrainingPanel(widgets.VBox):
         except (OSError, ValueError) as error:
             text = f"That did not work: {getattr(error, 'strerror', None) or error}."
         self._file_status.value = status(text)
-        self._file.options = tuple(path.name for path in sorted(self.folder.glob("*.json")))
+        self._file.options = self._saved_runs()
 
     # --- the page ---
 
@@ -267,14 +275,12 @@ class TrainingPanel(widgets.VBox):
 
     def _replace_panel_of_this_cell(self):
         """End the run of the panel that this cell made before, and take over its list."""
-        self._cell = _cell_id()
-        old = self._of_cell.get(self._cell)
-        if old is not None:
-            if old._run:
-                old._run.stop(wait=1.0)  # long enough for what it measured to get into the list
-            self.runs, old._run = old.runs, None
-            old.close()
-        self._of_cell[self._cell] = self
+        for former in replaced_by(self, of_unknown_cells=True):
+            if isinstance(former, TrainingPanel):
+                if former._run:
+                    former._run.stop(wait=1.0)  # long enough for what it measured to get into the list
+                self.runs, former._run = former.runs, None
+            former.close()
 
     def _repr_mimebundle_(self, **kwargs):
         """The live widget, and its present curves for pages without a kernel."""
@@ -345,7 +351,8 @@ def _row_values(run):
     def rounded(value, digits=3):
         return "" if value is None else f"{value:.{digits}f}"
     data = f"{config.get('data', '')} {config.get('image_size', '')} px" if "data" in config else ""
-    rate = f"{config.get('lr', '')}{', ' + config['schedule'] if 'schedule' in config else ''}"
+    schedule = f", {config['schedule']}" if "schedule" in config else ""
+    rate = f"{config.get('lr', '')}{schedule}"
     epochs = f"{history.records[-1].epoch:.3g} of {config.get('num_epochs', '?')}" if history.records else "0"
     return (run.name, config.get("model", ""), data, config.get("optimizer", ""), rate, config.get("batch_size", ""),
             epochs, rounded(history.train_loss), rounded(history.train_acc), rounded(history.test_acc),
@@ -366,12 +373,3 @@ class _PagePicture:
 
     def update(self, fig, alt, at_end_of_cell=None, png=None):
         self.widget.value = to_svg(fig, alt)
-
-
-def _cell_id():
-    """Which cell is running, where the front end tells; None elsewhere."""
-    try:
-        from IPython import get_ipython
-        return get_ipython().get_parent()["metadata"].get("cellId")
-    except (ImportError, AttributeError, KeyError, TypeError):
-        return None

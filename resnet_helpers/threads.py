@@ -1,0 +1,17 @@
+"""What PyTorch's threads need to know before they exist; to be imported before PyTorch, as the package does.
+
+When PyTorch's threads have nothing to do, they look again and again whether there is something, each on a core of its
+own, for milliseconds; it makes the next operation start quickly. As soon as two notebooks compute at once, they keep
+each other's threads from the cores that way, and both take many times as long. Looking less often before they go to
+sleep costs nothing measurable and ends that. Figures: `tests/load/two_at_once.py`.
+"""
+
+import os
+import sys
+
+from resnet_helpers.limits import usable_cores
+
+if "torch" not in sys.modules:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # of GNU's OpenMP, as in PyTorch for Linux
+    if usable_cores() < (os.cpu_count() or 1):  # a container's share; PyTorch takes all cores of the machine
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))

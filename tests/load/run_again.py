@@ -1,0 +1,65 @@
+"""Run a notebook's cells again and again in one kernel, and print after each pass what the kernel holds.
+
+    python tests/load/run_again.py [--times 20] [notebooks/NAME.ipynb ...]
+
+Memory, open figures and live widgets must level off: ends with status 1 if the second half of the passes still adds
+more than a megabyte each, or any figure or widget. Notebook 4 trains, a minute a pass; without names it is left out.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from kernels import NOTEBOOKS, Kernel, code_cells
+
+HELD = """
+import gc, os
+import ipywidgets, matplotlib.pyplot
+gc.collect()
+with open("/proc/self/statm") as file:
+    pages = int(file.read().split()[1])
+print(pages * os.sysconf("SC_PAGE_SIZE") // 2**20, len(matplotlib.pyplot.get_fignums()),
+      len(ipywidgets.widgets.widget._instances))
+"""
+MOST_MB_A_PASS = 1.0
+
+
+def held(kernel):
+    """(memory in MiB, open figures, live widgets) of a kernel."""
+    return tuple(map(int, kernel.run(HELD).printed.split()))
+
+
+def run_again(path, times, folder):
+    """Run all cells of a notebook `times` times; returns what was held after each pass."""
+    cells, rows = code_cells(path), []
+    with Kernel(folder, {"RESNET_HELPERS_PROGRESS": str(Path(folder) / "progress.json")}) as kernel:
+        for i in range(times):
+            for cell in cells:
+                reply = kernel.run(cell.source, cell.id)
+                if bool(reply.error) != cell.fails:
+                    raise SystemExit(f"{path.name}, pass {i + 1}, cell {cell.id}: {reply.error or 'no error'}")
+            rows.append(held(kernel))
+            print(f"{path.name}  pass {i + 1:2d}: {rows[-1][0]:5d} MiB, {rows[-1][1]} figures, {rows[-1][2]} widgets",
+                  flush=True)
+    return rows
+
+
+def has_levelled_off(rows):
+    """Does the second half of the passes add nothing, but for a little memory?"""
+    half, last = rows[len(rows) // 2], rows[-1]
+    passes = len(rows) - 1 - len(rows) // 2
+    return last[0] - half[0] <= MOST_MB_A_PASS * max(1, passes) and last[1:] == half[1:]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("notebooks", nargs="*", type=Path, default=NOTEBOOKS[:3])
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        growing = [path.name for path in options.notebooks
+                   if not has_levelled_off(run_again(path.resolve(), options.times, folder))]
+    print(f"still growing: {', '.join(growing)}" if growing else "all have levelled off")
+    sys.exit(bool(growing))
