@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from resnet_helpers.errors import DatasetUnavailableError
 from resnet_helpers.recipes import LADDER, RECIPES
 from resnet_helpers.training import History
 
@@ -43,9 +44,15 @@ def load_recording(name):
 
     Raises:
         ValueError: there is no such recording.
+        DatasetUnavailableError: there is none at all; they have been deleted.
     """
-    if name not in list_recordings():
-        raise ValueError(f"there is no recording {name!r}; those there are: {', '.join(list_recordings())}")
+    names = list_recordings()
+    if not names:
+        raise DatasetUnavailableError(f"the recordings that come with this package are not in {FOLDER}. Get them again: "
+                                      f"`git checkout -- resnet_helpers/assets` in the repository's folder, or clone "
+                                      f"or install it anew.")
+    if name not in names:
+        raise ValueError(f"there is no recording {name!r}; those there are: {', '.join(names)}")
     return History.load(FOLDER / f"{name}.json")
 
 
