@@ -48,9 +48,9 @@ def load_recording(name):
     """
     names = list_recordings()
     if not names:
-        raise DatasetUnavailableError(f"the recordings that come with this package are not in {FOLDER}. Get them again: "
-                                      f"`git checkout -- resnet_helpers/assets` in the repository's folder, or clone "
-                                      f"or install it anew.")
+        raise DatasetUnavailableError(f"the recordings that come with this package are not in {FOLDER}. Get them "
+                                      f"again: `git checkout -- resnet_helpers/assets` in the repository's folder, or "
+                                      f"clone or install it anew.")
     if name not in names:
         raise ValueError(f"there is no recording {name!r}; those there are: {', '.join(names)}")
     return History.load(FOLDER / f"{name}.json")
