@@ -150,13 +150,6 @@ def test_an_unsuitable_test_batch_is_told_too(name):
         train(small_net(), batches(), data)
 
 
-@pytest.mark.parametrize("name", ["bytes", "colour", "too small"])
-def test_evaluation_tells_it_too(name):
-    data, message = UNSUITABLE[name]
-    with pytest.raises(UnsuitableBatchError, match=message):
-        d2l.evaluate_accuracy(small_net(), data)
-
-
 def test_images_of_another_size_than_the_net_was_made_for():
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     with pytest.raises(UnsuitableBatchError, match=r"shape \(6, 1, 9, 9\) .*resize="):
