@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from traitlets import TraitError
@@ -193,6 +194,13 @@ def test_saving_never_overwrites(panel, tmp_path):
     assert [panel.save(panel.runs[0]).name for _ in range(3)] == ["a.json", "a-2.json", "a-3.json"]
 
 
+def test_notebooks_that_save_at_the_same_moment_take_different_names(panel, tmp_path):
+    panel._add(finished())
+    with ThreadPoolExecutor(8) as threads:
+        paths = list(threads.map(panel.save, 40 * panel.runs))
+    assert len(set(paths)) == 40 and all(d2l.History.load(path).test_acc == 0.625 for path in paths)
+
+
 @pytest.mark.parametrize("name", ["../../evil", "a/b", "a\\b", "...", "C:", "<b>"])
 def test_a_name_cannot_lead_out_of_the_folder(panel, tmp_path, name):
     panel._add(finished(name))
@@ -243,10 +251,19 @@ def test_a_file_that_is_no_run_is_refused_in_words_and_nothing_is_lost(panel, tm
 def test_a_file_that_is_not_there_is_told(panel):
     panel._file.value = "nothing.json"
     panel._files.children[1].click()
-    assert "No such file" in panel._file_status.value
+    assert "nothing.json: No such file" in panel._file_status.value
     panel._file.value = " "
     panel._files.children[1].click()
     assert "Name a file" in panel._file_status.value
+
+
+def test_a_disk_that_is_full_leaves_no_empty_file(panel, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+    panel._add(finished())
+    monkeypatch.setattr("pathlib.Path.write_text", full)
+    panel._list.children[0].children[2].click()
+    assert "No space left on device" in panel._file_status.value and list(tmp_path.glob("*")) == []
 
 
 def test_a_folder_that_cannot_be_written_is_told(panel, tmp_path):

@@ -1,6 +1,8 @@
 """Training with buttons: settings, live curves, and a list of runs to compare."""
 
 import base64
+import contextlib
+import errno
 import threading
 from pathlib import Path
 
@@ -134,12 +136,18 @@ class TrainingPanel(widgets.VBox):
         Returns:
             The path.
         """
+        claimed = None
         if path is None:
             stem = "".join(c if c.isalnum() or c in "-_. " else "_" for c in run.name).strip(". ") or "run"
-            paths = (self.folder / f"{stem}{ending}.json" for ending in ("", *(f"-{n}" for n in range(2, 1000))))
-            path = next(path for path in paths if not path.exists())
+            endings = ("", *(f"-{n}" for n in range(2, 1000)))
+            path = claimed = _claim(self.folder / f"{stem}{ending}.json" for ending in endings)
         run.history.config["name"] = run.name
-        run.history.save(path)
+        try:
+            run.history.save(path)
+        except Exception:
+            if claimed:
+                claimed.unlink(missing_ok=True)
+            raise
         return path
 
     # --- the current run ---
@@ -250,7 +258,8 @@ class TrainingPanel(widgets.VBox):
         try:
             text = action()
         except (OSError, ValueError) as error:
-            text = f"That did not work: {getattr(error, 'strerror', None) or error}."
+            name = f"{Path(error.filename).name}: " if getattr(error, "filename", None) else ""
+            text = f"That did not work: {name}{getattr(error, 'strerror', None) or error}."
         self._file_status.value = status(text)
         self._file.options = self._saved_runs()
 
@@ -288,6 +297,15 @@ class TrainingPanel(widgets.VBox):
                 "image/png": base64.b64encode(to_png(self._animator.fig)).decode()}
         alt = f"Training panel with curves of {', '.join(RUN_CURVES)}: {self.text}"
         return data, {"image/png": {"width": 700, "alt": alt}}
+
+
+def _claim(paths):
+    """Create the first of these files that is not there yet; another notebook may be about to do the same."""
+    for path in paths:
+        with contextlib.suppress(FileExistsError):
+            path.touch(exist_ok=False)
+            return path
+    raise FileExistsError(errno.EEXIST, "there are a thousand files of this name", str(path))
 
 
 class FinishedRun:
