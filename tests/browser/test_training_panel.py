@@ -235,7 +235,7 @@ def test_a_run_can_be_renamed_saved_removed_and_loaded(panel):
     assert panel.seen()["rows"][1] == row
     panel.load("fast.json", "Loaded fast.json.", by="keyboard")
     panel.wait_until_listed("fast", "fast (2)")
-    panel.load("slow.json", "That did not work: No such file or directory.")
+    panel.load("slow.json", "That did not work: slow.json: No such file or directory.")
     assert_no_errors(panel)
 
 
