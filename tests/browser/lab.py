@@ -145,12 +145,8 @@ class Server:
         self._wait_until_up()
 
     def _environment(self, folder):
-        """This process's environment without the user's Jupyter and IPython settings and kernels.
-
-        Threads of torch that wait for each other shall sleep meanwhile: by default they keep their cores busy, and
-        where other processes want the same cores, training takes ten times as long.
-        """
-        return dict(os.environ, OMP_WAIT_POLICY="PASSIVE", JUPYTER_TOKEN=self.token, JUPYTER_PREFER_ENV_PATH="0",
+        """This process's environment without the user's Jupyter and IPython settings and kernels."""
+        return dict(os.environ, JUPYTER_TOKEN=self.token, JUPYTER_PREFER_ENV_PATH="0",
                     JUPYTER_CONFIG_DIR=str(folder / "config"), JUPYTER_DATA_DIR=str(folder / "data"),
                     JUPYTERLAB_SETTINGS_DIR=str(self._settings), IPYTHONDIR=str(folder / "ipython"),
                     JUPYTERLAB_WORKSPACES_DIR=str(folder / "workspaces"))
