@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from resnet_helpers.errors import DatasetUnavailableError
+from resnet_helpers.errors import GET_ASSETS_AGAIN, DatasetUnavailableError
 
 FASHION_MNIST_CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat",
                          "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -243,8 +243,7 @@ def load_fashion_mnist_subset():
     except Exception as error:  # half a dozen types, by where the damage is; each array has a checksum
         raise DatasetUnavailableError(
             f"{archive}, the images that come with this package, cannot be read ({type(error).__name__}: {error}). "
-            f"Get that file again: `git checkout -- resnet_helpers/assets` in the repository's folder, or clone or "
-            f"install it anew.") from None
+            f"Get that file again: {GET_ASSETS_AGAIN}") from None
 
 
 def load_fashion_mnist(root=None):

@@ -127,6 +127,7 @@ def why_unsuitable(error, net, X, y):
 SIGNS_OF_FULL_MEMORY = ("not enough memory", "can't allocate memory", "out of memory",
                         "could not create a primitive")  # as oneDNN, behind the convolutions on CPUs, calls it
 
+
 def is_full(error):
     """Does an error say that there was no memory?"""
     return (isinstance(error, (torch.OutOfMemoryError, MemoryError)) or isinstance(error, RuntimeError)

@@ -1,5 +1,7 @@
 """Errors whose message says all there is to say: a notebook shows it without a traceback."""
 
+GET_ASSETS_AGAIN = "`git checkout -- resnet_helpers/assets` in the repository's folder, or clone or install it anew."
+
 
 class PlainError(Exception):
     """Base of errors that a reader can mend without seeing where in the package they arose."""

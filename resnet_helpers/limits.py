@@ -40,9 +40,8 @@ def usable_cores():
 
     A container's share, or the `CPU_LIMIT` that JupyterHub sets where it gives each user a part of the cores.
     """
-    with contextlib.suppress(AttributeError):  # elsewhere than on Linux
-        return max(1, min([len(os.sched_getaffinity(0)), *_shares()]))
-    return max(1, min([os.cpu_count() or 1, *_shares()]))
+    bound_to = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([bound_to, *_shares()]))
 
 
 def _shares():

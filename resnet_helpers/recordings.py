@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from resnet_helpers.errors import DatasetUnavailableError
+from resnet_helpers.errors import GET_ASSETS_AGAIN, DatasetUnavailableError
 from resnet_helpers.recipes import LADDER, RECIPES
 from resnet_helpers.training import History
 
@@ -49,8 +49,7 @@ def load_recording(name):
     names = list_recordings()
     if not names:
         raise DatasetUnavailableError(f"the recordings that come with this package are not in {FOLDER}. Get them "
-                                      f"again: `git checkout -- resnet_helpers/assets` in the repository's folder, or "
-                                      f"clone or install it anew.")
+                                      f"again: {GET_ASSETS_AGAIN}")
     if name not in names:
         raise ValueError(f"there is no recording {name!r}; those there are: {', '.join(names)}")
     return History.load(FOLDER / f"{name}.json")

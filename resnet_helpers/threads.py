@@ -13,5 +13,5 @@ from resnet_helpers.limits import usable_cores
 
 if "torch" not in sys.modules:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # of GNU's OpenMP, as in PyTorch for Linux
-    if usable_cores() < (os.cpu_count() or 1):  # a container's share; PyTorch takes all cores of the machine
-        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    if (cores := usable_cores()) < (os.cpu_count() or 1):  # a container's share; PyTorch takes all cores there are
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))

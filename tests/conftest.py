@@ -7,11 +7,16 @@ from resnet_helpers import recipes
 from resnet_helpers.data import FashionMNIST, load_fashion_mnist_subset
 
 
-@pytest.fixture
-def few_images(monkeypatch):
-    """Runs train on 40 images and test on 20: a step takes milliseconds."""
+@pytest.fixture(scope="session")
+def few():
+    """40 images to train on and 20 to test on: a step takes milliseconds."""
     data = load_fashion_mnist_subset()
-    few = FashionMNIST(data.train_images[:40], data.train_labels[:40], data.test_images[:20], data.test_labels[:20])
+    return FashionMNIST(data.train_images[:40], data.train_labels[:40], data.test_images[:20], data.test_labels[:20])
+
+
+@pytest.fixture
+def few_images(monkeypatch, few):
+    """Runs train and test on `few`."""
     monkeypatch.setattr(recipes, "load_fashion_mnist_subset", lambda: few)
     monkeypatch.setattr(recipes, "load_fashion_mnist", lambda root=None: few)
 

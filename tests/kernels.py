@@ -30,11 +30,10 @@ def code_cells(path):
 
 @dataclass
 class Reply:
-    """What came of a cell: printed text, the error as "Name: message" or "", output messages, and seconds."""
+    """What came of a cell: printed text, the error as "Name: message" or "", and seconds."""
 
     printed: str
     error: str
-    outputs: list
     seconds: float
 
 
@@ -72,7 +71,7 @@ class Kernel:
     def wait(self, sent, timeout=600):
         """The `Reply` to a cell; TimeoutError if it takes longer than `timeout` seconds, or its kernel has died."""
         number, begin = sent
-        reply = Reply("", "", [], 0.0)
+        reply = Reply("", "", 0.0)
         while True:
             try:
                 message = self.client.get_iopub_msg(timeout=1)
@@ -88,8 +87,6 @@ class Kernel:
                 reply.printed += content["text"]
             elif kind == "error":
                 reply.error = f"{content['ename']}: {content['evalue']}"
-            elif kind in ("display_data", "execute_result", "update_display_data"):
-                reply.outputs.append(content["data"])
             elif kind == "status" and content["execution_state"] == "idle":
                 reply.seconds = time.monotonic() - begin
                 return reply
@@ -103,10 +100,6 @@ class Kernel:
         self.client.stop_channels()
         self.manager.restart_kernel(now=True)
         self._connect()
-
-    def interrupt(self):
-        """The stop button."""
-        self.manager.interrupt_kernel()
 
     def __enter__(self):
         return self

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 import resnet_helpers as d2l
 from resnet_helpers import checkpoints, recipes, train
 from resnet_helpers.checkpoints import load_checkpoint
-from resnet_helpers.data import FashionMNIST, load_fashion_mnist_subset
 from resnet_helpers.recipes import OPTIMIZERS, SCHEDULES, RunSettings, prepare_run
 from resnet_helpers.training import History, Progress, results
 from resnet_helpers.widgets import TrainingPanel
@@ -405,11 +404,9 @@ def test_a_file_that_is_not_there_is_no_damaged_one(tmp_path):
 # --- going on ---
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
+def saved(tmp_path_factory, few):
     """A checkpoint after the first of three epochs."""
     path, history = tmp_path_factory.mktemp("run") / "run.pt", History()
-    data = load_fashion_mnist_subset()
-    few = FashionMNIST(data.train_images[:40], data.train_labels[:40], data.test_images[:20], data.test_labels[:20])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipes, "load_fashion_mnist_subset", lambda: few)
         run = prepare_run(RunSettings(num_epochs=3, batch_size=20, precision="float32", optimizer="Adam",
