@@ -8,12 +8,14 @@ import ctypes
 import os
 import platform
 import threading
+import time
 
 import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from resnet_helpers.limits import usable_cores
+from resnet_helpers.limits import computing_time, usable_cores
+from resnet_helpers.threads import IS_FIXED
 
 SMALL_MAP = 16  # positions: up to 4 x 4
 
@@ -67,8 +69,65 @@ def respect_cores():
 
     More threads than cores wait for each other most of the time.
     """
-    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > (cores := usable_cores()):
+    if not IS_FIXED and torch.get_num_threads() > (cores := usable_cores()):
         torch.set_num_threads(cores)
+
+
+@contextlib.contextmanager
+def one_thread():
+    """A context in which the calling thread computes alone: for so little that sharing it gains nothing.
+
+    It loses much where others use the cores, see `SharedCores`.
+    """
+    with _same_number_afterwards():
+        torch.set_num_threads(1)
+        yield
+
+
+@contextlib.contextmanager
+def _same_number_afterwards():
+    number = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(number)
+
+
+class SharedCores:
+    """Takes threads from PyTorch while other programs use the cores, and gives them back afterwards.
+
+    Threads that share an operation wait for each other at its end. Where one of them has to wait for a core, all do,
+    operation after operation: two programs with a thread for each core take many times as long as two with fewer. If
+    `OMP_NUM_THREADS` says how many threads there are to be, or where the system does not tell how busy it is, nothing
+    is changed.
+
+        cores = SharedCores()
+        with cores.in_use():
+            for ...:
+                cores.look()  # often
+    """
+
+    INTERVAL = 2.0  # seconds between two looks that count
+
+    def __init__(self):
+        self._most = torch.get_num_threads()
+        self._seen = None if IS_FIXED or self._most == 1 else computing_time()
+        self._time = time.monotonic()
+
+    def in_use(self):
+        """The context in which `look` may be called; at its end the number of threads is what it was."""
+        return _same_number_afterwards()
+
+    def look(self):
+        """Set the number of threads to the number of cores that others have left free since the last look."""
+        now = time.monotonic()
+        if self._seen is None or now - self._time < self.INTERVAL:
+            return
+        seen = computing_time()
+        everything, own = (after - before for after, before in zip(seen, self._seen, strict=True))
+        free = (os.cpu_count() or 1) - (everything - own) / (now - self._time)
+        self._seen, self._time = seen, now
+        torch.set_num_threads(max(1, min(self._most, round(free))))
 
 
 def end_workers():

@@ -1,6 +1,5 @@
 """What a residual block makes of a real image: the feature map after each of its steps."""
 
-import contextlib
 import functools
 import math
 
@@ -9,25 +8,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from resnet_helpers.costs import residual_block
+from resnet_helpers.cpu import one_thread
 from resnet_helpers.data import load_fashion_mnist_subset
 from resnet_helpers.models import check_sizes
 
 BATCH = 4  # images at once, for the statistics of batch norm: the chosen one and three of other classes
 
 
-@contextlib.contextmanager
-def _one_thread():
-    """Compute in the calling thread alone: for so little, waiting for a second one can take longer than the work."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
-
-
 @torch.no_grad()
-@_one_thread()
+@one_thread()
 def block_feature_maps(label, input_channels, num_channels, use_1x1conv=False, strides=1, size=28,
                        shortcut_kernel_size=1):
     """Send an image of Fashion-MNIST through a `Residual` block and keep one channel after each step.

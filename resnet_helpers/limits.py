@@ -3,9 +3,11 @@
 import contextlib
 import math
 import os
+import time
 from pathlib import Path
 
 GROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")  # Linux's control groups, version 2
+CLOCKS = Path("/proc/stat")  # what Linux's cores have spent their time on
 
 
 def control_groups():
@@ -52,3 +54,12 @@ def _shares():
         with contextlib.suppress(OSError, ValueError, ZeroDivisionError):  # "max" is no number: no limit
             quota, period = (group / "cpu.max").read_text().split()
             yield math.ceil(int(quota) / int(period))
+
+
+def computing_time():
+    """Seconds that all cores together, and that this process, have computed so far; None where that is not known."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        ticks = [int(n) for n in CLOCKS.read_text().splitlines()[0].split()[1:9]]
+        idle = ticks[3] + ticks[4]  # the latter waits for a disk
+        return (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK"), time.process_time()
+    return None

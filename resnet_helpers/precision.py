@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from resnet_helpers.cpu import SmallMaps, kept_memory
+from resnet_helpers.cpu import SharedCores, SmallMaps, kept_memory
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 GAIN = 1.3  # how much faster bfloat16 products must be for a trial; the casts around them cost time too
@@ -23,7 +23,8 @@ class Arithmetic:
     Args:
         precision: "float32", as PyTorch computes without being told anything; "bfloat16"; or "auto": where the device
             multiplies matrices much faster in bfloat16, the first steps of the run try both, and the faster one stays;
-            elsewhere it is float32.
+            elsewhere it is float32. On a CPU "auto" also takes fewer threads while other programs use the cores;
+            another number of threads adds up in another order, so the others keep it.
         device: a `torch.device`.
 
     Attributes:
@@ -36,6 +37,7 @@ class Arithmetic:
     def __init__(self, precision, device):
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        self.cores = SharedCores() if precision == "auto" and device.type == "cpu" else None
         if precision == "auto" and bfloat16_gain(device) < GAIN:
             precision = "float32"
         self.precision, self.device, self.net = precision, device, None
@@ -63,15 +65,23 @@ class Arithmetic:
         with torch.autocast(self.device.type, torch.bfloat16), small_maps:
             yield
 
-    def memory(self):
+    @contextlib.contextmanager
+    def run(self):
         """The context of a whole run."""
-        return kept_memory() if self.device.type == "cpu" else contextlib.nullcontext()
+        with contextlib.ExitStack() as contexts:
+            if self.device.type == "cpu":
+                contexts.enter_context(kept_memory())
+            if self.cores is not None:
+                contexts.enter_context(self.cores.in_use())
+            yield
 
     @contextlib.contextmanager
     def step(self):
         """The context of a whole training step; times it as long as both precisions are being tried."""
         if self.trial is None:
             yield
+            if self.cores is not None:
+                self.cores.look()
             return
         synchronize(self.device)
         begin = time.perf_counter()

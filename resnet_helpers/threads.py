@@ -11,6 +11,8 @@ import sys
 
 from resnet_helpers.limits import usable_cores
 
+IS_FIXED = "OMP_NUM_THREADS" in os.environ  # the number of threads: somebody has said it
+
 if "torch" not in sys.modules:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # of GNU's OpenMP, as in PyTorch for Linux
     if (cores := usable_cores()) < (os.cpu_count() or 1):  # a container's share; PyTorch takes all cores there are

@@ -384,7 +384,8 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
         timer: the `Timer` to measure with. Who stops it while `train_iter` waits for something, and starts it
             again, leaves that time out of `Progress.seconds`.
         precision: "float32", the plain arithmetic of PyTorch; "bfloat16"; or "auto", the faster of the two on this
-            machine for this net, found out on the first steps. See `precision.Arithmetic`.
+            machine for this net, found out on the first steps. See `precision.Arithmetic`. On a CPU "auto" also
+            computes with fewer threads while other programs use the cores, see `cpu.SharedCores`.
         resume: go on after the last whole epoch that `history` holds, instead of beginning at the first. Net,
             optimizer, scheduler and random states must be those of that moment, see `checkpoints`.
         all_reduce: where several processes train together, the function that sums a tensor over them, see
@@ -428,7 +429,7 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
 def _fit(train_step, train_iter, test_iter, num_epochs, scheduler, reports_per_epoch, history, timer, all_reduce):
     """The loop of `fit`, its arguments checked."""
     net, arithmetic = train_step.net, train_step.arithmetic
-    with contextlib.suppress(KeyboardInterrupt), arithmetic.memory():  # the stop button: a normal way to end a run
+    with contextlib.suppress(KeyboardInterrupt), arithmetic.run():  # the stop button: a normal way to end a run
         last = history.records[-1] if history.records else Progress(0, 0, 0.0, 0.0, None, 0, 0.0)
         step, examples = last.step, last.examples
         due = report_batches(train_iter, reports_per_epoch)

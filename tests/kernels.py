@@ -47,7 +47,8 @@ class Kernel:
 
     def __init__(self, folder, environment=None):
         self.manager = KernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-        self.manager.start_kernel(cwd=str(folder), env={**os.environ, **(environment or {})})
+        self.manager.start_kernel(cwd=str(folder), env={**os.environ, **(environment or {})},
+                                  extra_arguments=["--log-level=ERROR"])  # not: "without encryption"
         self._connect()
 
     def _connect(self):

@@ -1,10 +1,13 @@
-"""Kept memory, workers, and weight gradients of small maps: equal to PyTorch's own, and used where they pay."""
+"""Kept memory, threads, and weight gradients of small maps: equal to PyTorch's own, and used where they pay."""
 
 import contextlib
 import ctypes
 import gc
 import os
 import platform
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from torch import nn
 import resnet_helpers as d2l
 from resnet_helpers import cpu
 from resnet_helpers.cpu import SmallMaps, kept_memory
+from resnet_helpers.experiments import train_small_net
 
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library: nothing is changed")
 
@@ -214,3 +218,110 @@ def test_the_workers_of_this_thread_end_and_come_back():
     cpu.end_workers()
     assert num_threads() == before - (torch.get_num_threads() - 1)
     assert compute() == before
+
+
+@pytest.fixture
+def four_threads(monkeypatch):
+    monkeypatch.setattr(cpu, "IS_FIXED", False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+class Machine:
+    """A machine with eight cores on which time passes when it is told to; others compute all the time."""
+
+    def __init__(self, others=0.0):
+        self.others, self.now, self.everything, self.own = others, 100.0, 5000.0, 30.0
+
+    def pass_time(self, seconds, own=1.0):
+        self.now += seconds
+        self.own += own * seconds
+        self.everything += (own + self.others) * seconds
+
+    def install(self, monkeypatch):
+        monkeypatch.setattr(cpu.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(cpu, "computing_time", lambda: (self.everything, self.own))
+        monkeypatch.setattr(cpu, "usable_cores", lambda: 8)
+        monkeypatch.setattr(os, "cpu_count", lambda: 8)
+        return self
+
+
+def test_threads_make_room_for_others_and_come_back(monkeypatch, four_threads):
+    machine = Machine().install(monkeypatch)
+    cores = cpu.SharedCores()
+    with cores.in_use():
+        for others, threads in ((0, 4), (3.9, 4), (5, 3), (6.6, 1), (8, 1), (6, 2), (0.5, 4)):
+            machine.others = others
+            machine.pass_time(cores.INTERVAL, own=torch.get_num_threads())
+            cores.look()
+            assert torch.get_num_threads() == threads, others
+        machine.others = 8
+        machine.pass_time(cores.INTERVAL / 2)
+        cores.look()
+        assert torch.get_num_threads() == 4  # too early to tell
+        machine.pass_time(cores.INTERVAL / 2)
+        cores.look()
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize("why", ["fixed", "unknown"])
+def test_the_number_of_threads_is_left_alone(monkeypatch, four_threads, why):
+    machine = Machine(others=8).install(monkeypatch)
+    if why == "fixed":
+        monkeypatch.setattr(cpu, "IS_FIXED", True)
+    else:
+        monkeypatch.setattr(cpu, "computing_time", lambda: None)
+    cores = cpu.SharedCores()
+    machine.pass_time(cores.INTERVAL)
+    cores.look()
+    assert torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize(("precision", "threads"), [("auto", {4, 1}), ("float32", {4}), ("bfloat16", {4})])
+@pytest.mark.parametrize("ends", ["by itself", "when it is left"])
+def test_only_a_run_that_may_choose_changes_threads_and_gives_them_back(monkeypatch, four_threads, precision, threads,
+                                                                        ends):
+    machine, seen = Machine(others=8).install(monkeypatch), set()
+
+    class Net(nn.Linear):
+        def forward(self, X):
+            seen.add(torch.get_num_threads())
+            machine.pass_time(1.0)
+            return super().forward(X.flatten(1))
+
+    data = [(torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 2, 0]))] * 20
+    records = d2l.fit(Net(4, 3), data, num_epochs=2, lr=0.1, precision=precision)
+    if ends == "by itself":
+        list(records)
+    else:
+        next(record for record in records if record.step >= 12)
+        records.close()
+    assert seen == threads and torch.get_num_threads() == 4
+
+
+@pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="the system does not tell how busy it is")
+def test_busy_programs_are_noticed(four_threads):
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]
+    try:
+        time.sleep(0.5)
+        cores = cpu.SharedCores()
+        with cores.in_use():
+            time.sleep(cores.INTERVAL)
+            cores.look()
+            assert torch.get_num_threads() == 1
+    finally:
+        for program in busy:
+            program.kill()
+            program.wait()
+
+
+def test_small_nets_are_trained_in_one_thread_wherever_that_happens(four_threads, few_images):
+    net, loss = train_small_net(4, num_epochs=1)
+    assert torch.get_num_threads() == 4
+    torch.set_num_threads(1)
+    again, same_loss = train_small_net(4, num_epochs=1)
+    assert loss == same_loss
+    assert all(a.equal(b) for a, b in zip(net.parameters(), again.parameters(), strict=True))

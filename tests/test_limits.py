@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -71,6 +72,23 @@ def test_cores_that_the_process_is_bound_to(groups, monkeypatch):
     assert limits.usable_cores() == 2
     monkeypatch.delattr(os, "sched_getaffinity")
     assert limits.usable_cores() == os.cpu_count()
+
+
+CLOCK = "cpu  300 20 80 5000 900 6 4 10 70 0\ncpu0 1 2 3\n"  # hundredths of a second; 300, 20, 80, 6, 4, 10 are work
+
+
+@linux
+def test_time_that_the_cores_have_computed(monkeypatch, tmp_path):
+    monkeypatch.setattr(limits, "CLOCKS", tmp_path / "stat")
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_CLK_TCK": 100}[name])
+    assert limits.computing_time() is None  # another system
+    for damaged in ("", "cpu\n", "cpu a b c d e f g h\n"):
+        (tmp_path / "stat").write_text(damaged)
+        assert limits.computing_time() is None
+    (tmp_path / "stat").write_text(CLOCK)
+    before = time.process_time()
+    everything, own = limits.computing_time()
+    assert everything == 4.2 and before <= own <= time.process_time()
 
 
 FIT = """

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from resnet_helpers.cpu import one_thread
 from resnet_helpers.training import in_mode
 
 
@@ -22,6 +23,7 @@ class BlockSizes:
     gradient: float
 
 
+@one_thread()
 def signal_and_gradient(net, X, y):
     """Send a batch through a `small_net` and back, and measure both after each block.
 
@@ -45,6 +47,7 @@ def signal_and_gradient(net, X, y):
 
 
 @torch.no_grad()
+@one_thread()
 def branch_sizes(net, X):
     """How large the branch g(x) of each block is beside its input x: the ratio of their root mean squares.
 

@@ -7,6 +7,7 @@ import torch
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from resnet_helpers.cpu import one_thread
 from resnet_helpers.training import in_mode
 
 
@@ -25,6 +26,7 @@ def random_direction(net, generator):
 
 
 @torch.no_grad()
+@one_thread()
 def loss_surface(net, X, y, span=1.0, steps=15, seed=0):
     """The cross-entropy on a grid of the plane that two random directions span around the weights of `net`.
 

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from resnet_helpers.cpu import one_thread
 from resnet_helpers.data import load_data_fashion_mnist
 from resnet_helpers.models import PlainBlock, Residual, check_sizes
 from resnet_helpers.training import fit, init_weights
@@ -41,6 +42,7 @@ def small_net(depth, shortcuts=True, num_channels=16, batch_norm=True):
     return net.apply(init_weights)
 
 
+@one_thread()
 def train_small_net(depth, shortcuts=True, num_epochs=2, lr=0.05, seed=0):
     """Make a `small_net` and train it on the bundled images, in batches of 64, at a rate that falls linearly to zero.
 
