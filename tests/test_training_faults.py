@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import pytest
 import torch
@@ -237,16 +238,37 @@ def test_data_that_cannot_be_gone_through_twice(train_iter, test_iter, message, 
 
 # --- nets that are wrapped, and data that lies elsewhere ---
 
+@pytest.fixture
+def group_of_one(tmp_path):
+    """A process group in which this process is alone, as `DistributedDataParallel` needs one."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+WRAP = {"compiled": partial(torch.compile, backend="eager"), "DDP": nn.parallel.DistributedDataParallel}
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_compiled_net_trains_as_the_net_itself(precision):
-    plain, compiled = small_net(), torch.compile(small_net(), backend="eager")
-    losses = [[record.train_loss for record in train(net, batches(), batches(), 2, precision=precision)]
-              for net in (plain, compiled)]
-    assert losses[0] == losses[1]
+@pytest.mark.parametrize("how", WRAP)
+def test_a_wrapped_net_trains_as_the_net_itself(how, precision, group_of_one):
+    plain, wrapped = small_net(), WRAP[how](small_net())
+    runs = [train(net, batches(), batches(), 2, precision=precision) for net in (plain, wrapped)]
+    for record, other in zip(*runs, strict=True):
+        assert (record.train_loss, record.test_acc) == (other.train_loss, other.test_acc)
+    assert d2l.evaluate_accuracy_gpu(wrapped, batches()) == d2l.evaluate_accuracy_gpu(plain, batches())
     history = d2l.History()
-    train(compiled, batches(), history=history)
+    train(wrapped, batches(), history=history)
     assert history.config["model"] == "Sequential"
     assert history.config["parameters"] == d2l.count_parameters(plain)
+
+
+@pytest.mark.parametrize("how", WRAP)
+def test_an_unsuitable_batch_is_told_of_a_wrapped_net_too(how, group_of_one):
+    net = WRAP[how](small_net())
+    with pytest.raises(UnsuitableBatchError, match="takes images with 1 channel, these have 3"):
+        train(net, [(X.repeat(1, 3, 1, 1), Y)])
+    train(net, batches())
 
 
 class Elsewhere(torch.Tensor):
