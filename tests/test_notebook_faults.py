@@ -116,6 +116,19 @@ def test_an_explorer_that_was_closed_by_running_its_cell_again_still_answers(ker
     assert not reply.error and reply.printed == "1 2\n"
 
 
+@pytest.mark.parametrize("make", EXPLORERS)
+def test_an_explorer_that_was_closed_is_not_kept_by_the_history_of_outputs(make, kernel):
+    kernel.run(f"import gc, weakref\nfrom resnet_helpers.widgets import {make.split('(')[0]}\nseen, keep = [], 'kept'")
+    kernel.run("keep", "other cell")
+    for _ in range(3):
+        assert not kernel.run(f"explorer = {make}\nseen.append(weakref.ref(explorer))\nexplorer", "this cell").error
+    reply = kernel.run("gc.collect()\nprint([ref() is not None for ref in seen], _ is explorer, Out[2], _2, len(Out))")
+    assert not reply.error and reply.printed == "[False, False, True] True kept kept 2\n"
+    kernel.run("explorer.close()\ndel explorer")
+    reply = kernel.run("gc.collect()\nprint(seen[-1](), repr(_), Out)")
+    assert not reply.error and reply.printed == "None '' {2: 'kept'}\n"
+
+
 @pytest.fixture
 def package_without_assets(tmp_path):
     """A folder with a copy of the package whose data and recordings are gone."""

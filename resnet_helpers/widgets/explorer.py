@@ -107,19 +107,40 @@ def replaced_by(explorer, of_unknown_cells=False):
 
 
 def forget(explorer):
-    """Strike an explorer that has been closed from those that its cell made."""
+    """Strike an explorer that has been closed from those that its cell made, and from IPython's history of outputs.
+
+    `Out[5]`, `_5` and `_` would keep it, with all its images, as long as the kernel runs.
+    """
     for _, made in _made_by.values():
         made[:] = (other for other in made if other is not explorer)
+    if (shell := _shell()) is None:
+        return
+    outputs = shell.user_ns.get("_oh", {})
+    numbers = [number for number, value in outputs.items() if value is explorer]
+    for number in numbers:
+        del outputs[number]
+    for names in (shell.user_ns, shell.user_ns_hidden, vars(shell.displayhook)):  # all three know them
+        for number in numbers:
+            names.pop(f"_{number}", None)
+        names.update((name, "") for name in ("_", "__", "___") if names.get(name) is explorer)  # as at the start
 
 
 def running_cell():
     """Id of the running cell and of the message that started it; None and None where the front end does not say."""
     try:
-        from IPython import get_ipython
-        message = get_ipython().get_parent()
+        message = _shell().get_parent()
         return message["metadata"].get("cellId"), message["header"]["msg_id"]
-    except (ImportError, AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         return None, None
+
+
+def _shell():
+    """IPython's shell, in a notebook; else None."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return None
+    return get_ipython()
 
 
 @contextlib.contextmanager
