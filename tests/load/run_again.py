@@ -2,7 +2,7 @@
 
     python tests/load/run_again.py [--times 20] [notebooks/NAME.ipynb ...]
 
-Memory, open figures and live widgets must level off: ends with status 1 if the second half of the passes still adds
+Memory, open figures and live widgets must level off: ends with status 1 if the passes after the first half still add
 more than a megabyte each to the least that is held, or any figure or widget. Notebook 4 trains, a minute a pass;
 without names it is left out.
 """
@@ -48,14 +48,14 @@ def run_again(path, times, folder):
 
 
 def has_levelled_off(rows):
-    """Does the last quarter of the passes hold no more than the quarter before, but for a little memory?
+    """Does the last quarter of the passes hold no more than the second one, but for a little memory?
 
     Of memory the least counts: what is free does not go back to the system after every pass.
     """
     quarter = max(1, len(rows) // 4)
-    before, last = rows[-2 * quarter:-quarter] or rows, rows[-quarter:]
+    before, last = rows[-3 * quarter:-2 * quarter] or rows, rows[-quarter:]
     added = min(row[0] for row in last) - min(row[0] for row in before)
-    return added <= MOST_MB_A_PASS * quarter and last[-1][1:] == before[-1][1:]
+    return added <= MOST_MB_A_PASS * 2 * quarter and last[-1][1:] == before[-1][1:]
 
 
 if __name__ == "__main__":
