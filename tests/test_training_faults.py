@@ -360,6 +360,8 @@ def run(script):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux limits the address space reliably")
+@pytest.mark.skipif(torch.__version__.startswith("2.4."), reason="PyTorch 2.4 itself crashes, one time in two, when a "
+                                                                  "small allocation of its own fails")
 def test_really_full_memory_is_told_and_the_proposed_batches_fit():
     done = run(LIMITED)
     assert done.returncode == 0, done.stderr
