@@ -86,7 +86,7 @@ def show(fig, alt):
         fig: a Figure, of `subplots` or of pyplot.
         alt: what is to be seen, in a sentence, for readers who do not see it.
     """
-    if _notebook() is None:
+    if notebook_shell() is None:
         return
     CellPicture().update(fig, alt)
     if "matplotlib.pyplot" in sys.modules:
@@ -313,11 +313,11 @@ class CellPicture:
 
     def is_possible(self):
         """Is there a notebook to draw in?"""
-        return _notebook() is not None
+        return notebook_shell() is not None
 
     def is_current(self):
         """Is the picture where the reader looks, in the output of the cell that runs?"""
-        shell = _notebook()
+        shell = notebook_shell()
         return shell is None or self.cell == shell.execution_count
 
     def update(self, fig, alt, at_end_of_cell=None, png=None):
@@ -326,7 +326,7 @@ class CellPicture:
         `png` is a function that gives the figure as PNG faster than `to_png` does.
         """
         from IPython.display import display
-        shell = _notebook()
+        shell = notebook_shell()
         width, height = (round(inches * PIXELS_PER_INCH) for inches in fig.get_size_inches())
         data = {"image/png": base64.b64encode(png() if png else to_png(fig)).decode(), "text/plain": alt}
         metadata = {"image/png": {"width": width, "height": height, "alt": alt}}
@@ -344,7 +344,7 @@ class CellPicture:
             shell.events.register("post_run_cell", finish)
 
 
-def _notebook():
+def notebook_shell():
     """IPython's shell, if it talks to a notebook (JupyterLab, VS Code, Colab, nbclient), else None."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return shell if hasattr(shell, "kernel") else None

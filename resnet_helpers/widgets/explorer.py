@@ -8,7 +8,7 @@ import html
 import ipywidgets as widgets
 import traitlets
 
-from resnet_helpers.plotting import PIXELS_PER_INCH, to_png, to_svg
+from resnet_helpers.plotting import PIXELS_PER_INCH, notebook_shell, to_png, to_svg
 
 ROW = {"flex_flow": "row wrap", "grid_gap": "2px 28px", "align_items": "center"}
 
@@ -113,7 +113,7 @@ def forget(explorer):
     """
     for _, made in _made_by.values():
         made[:] = (other for other in made if other is not explorer)
-    if (shell := _shell()) is None:
+    if (shell := notebook_shell()) is None:
         return
     outputs = shell.user_ns.get("_oh", {})
     numbers = [number for number, value in outputs.items() if value is explorer]
@@ -128,19 +128,10 @@ def forget(explorer):
 def running_cell():
     """Id of the running cell and of the message that started it; None and None where the front end does not say."""
     try:
-        message = _shell().get_parent()
+        message = notebook_shell().get_parent()
         return message["metadata"].get("cellId"), message["header"]["msg_id"]
     except (AttributeError, KeyError, TypeError):
         return None, None
-
-
-def _shell():
-    """IPython's shell, in a notebook; else None."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return None
-    return get_ipython()
 
 
 @contextlib.contextmanager
