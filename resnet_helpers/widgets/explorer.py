@@ -29,7 +29,6 @@ class Explorer(widgets.VBox):
     """
 
     text = traitlets.Unicode(read_only=True)
-    _drawing = None  # ipywidgets calls `close` on an explorer that could not be made, too
     above, below = (), ()  # further widgets of a subclass, next to the picture; set in `_make_controls`
 
     def __init__(self, **state):
@@ -72,8 +71,6 @@ class Explorer(widgets.VBox):
         self.unobserve_all()
         close_all(self)
         forget(self)
-        if self._drawing:
-            self._drawing.value = ""  # IPython's history of outputs keeps the explorer itself
 
     def _repr_mimebundle_(self, **kwargs):
         """The live widget, and a picture of its present state for pages without a kernel."""
