@@ -25,3 +25,12 @@ def few_images(monkeypatch, few):
 def own_progress_file(monkeypatch, tmp_path):
     """Exercises that a test solves are not the reader's."""
     monkeypatch.setenv("RESNET_HELPERS_PROGRESS", str(tmp_path / "progress.json"))
+
+
+@pytest.fixture
+def group_of_one(tmp_path):
+    """A process group in which this process is alone."""
+    from torch import distributed  # not above: the package wants to be imported before torch
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import resnet_helpers as d2l
 from resnet_helpers import Residual
 from resnet_helpers.costs import block_costs, block_remedies, layer_step, model_costs
+from resnet_helpers.cpu import one_thread
 from resnet_helpers.feature_maps import block_feature_maps
 from resnet_helpers.models import STEMS
 
@@ -22,12 +23,10 @@ FLOAT32_BYTES = 4
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def in_one_thread():
     """Thousands of tiny blocks: threads would wait for each other longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield
 
 
 def examples(n):

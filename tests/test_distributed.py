@@ -88,24 +88,20 @@ def test_all_processes_end_with_the_same_weights_and_records(two_processes):
             assert {**p, "seconds": 0} == {**q, "seconds": 0}
 
 
-def test_synchronised_batch_norm_of_one_process_is_batch_norm(tmp_path):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
-    try:
-        torch.manual_seed(0)
-        net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Sequential(nn.BatchNorm2d(3, momentum=0.3)))
-        nn.init.uniform_(net[1][0].weight), nn.init.uniform_(net[1][0].bias)
-        other, X = copy.deepcopy(net), 5 + 3 * torch.randn(4, 2, 6, 6)
-        synchronize_batch_norms(other)
-        assert type(other[1][0]) is SynchronizedBatchNorm2d and other.state_dict().keys() == net.state_dict().keys()
-        for model in (net, other):
-            (model(X) ** 3).sum().backward()
-        for a, b in zip(net.parameters(), other.parameters(), strict=True):
-            torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-3)
-        for a, b in zip(net.buffers(), other.buffers(), strict=True):
-            torch.testing.assert_close(a, b)
-        torch.testing.assert_close(net.eval()(X), other.eval()(X))
-    finally:
-        torch.distributed.destroy_process_group()
+def test_synchronised_batch_norm_of_one_process_is_batch_norm(group_of_one):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Sequential(nn.BatchNorm2d(3, momentum=0.3)))
+    nn.init.uniform_(net[1][0].weight), nn.init.uniform_(net[1][0].bias)
+    other, X = copy.deepcopy(net), 5 + 3 * torch.randn(4, 2, 6, 6)
+    synchronize_batch_norms(other)
+    assert type(other[1][0]) is SynchronizedBatchNorm2d and other.state_dict().keys() == net.state_dict().keys()
+    for model in (net, other):
+        (model(X) ** 3).sum().backward()
+    for a, b in zip(net.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-3)
+    for a, b in zip(net.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(a, b)
+    torch.testing.assert_close(net.eval()(X), other.eval()(X))
 
 
 def test_one_process_needs_no_group():

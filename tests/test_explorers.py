@@ -23,6 +23,7 @@ from PIL import Image
 from traitlets import TraitError
 
 from resnet_helpers.costs import block_costs, model_costs
+from resnet_helpers.cpu import one_thread
 from resnet_helpers.diagrams import draw_block, draw_class_fit, draw_function_classes, draw_resnet
 from resnet_helpers.feature_maps import block_feature_maps
 from resnet_helpers.function_classes import fit_class
@@ -74,12 +75,10 @@ def examples(n):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def in_one_thread():
     """Many small blocks: threads would wait for each other longer than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -238,14 +238,6 @@ def test_data_that_cannot_be_gone_through_twice(train_iter, test_iter, message, 
 
 # --- nets that are wrapped, and data that lies elsewhere ---
 
-@pytest.fixture
-def group_of_one(tmp_path):
-    """A process group in which this process is alone, as `DistributedDataParallel` needs one."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
-
-
 WRAP = {"compiled": partial(torch.compile, backend="eager"), "DDP": nn.parallel.DistributedDataParallel}
 
 
