@@ -121,9 +121,8 @@ class SharedCores:
     def look(self):
         """Set the number of threads to the number of cores that others have left free since the last look."""
         now = time.monotonic()
-        if self._seen is None or now - self._time < self.INTERVAL:
+        if self._seen is None or now - self._time < self.INTERVAL or (seen := computing_time()) is None:
             return
-        seen = computing_time()
         everything, own = (after - before for after, before in zip(seen, self._seen, strict=True))
         free = (os.cpu_count() or 1) - (everything - own) / (now - self._time)
         self._seen, self._time = seen, now

@@ -267,14 +267,16 @@ def test_threads_make_room_for_others_and_come_back(monkeypatch, four_threads):
     assert torch.get_num_threads() == 4
 
 
-@pytest.mark.parametrize("why", ["fixed", "unknown"])
+@pytest.mark.parametrize("why", ["fixed", "unknown", "unknown later"])
 def test_the_number_of_threads_is_left_alone(monkeypatch, four_threads, why):
     machine = Machine(others=8).install(monkeypatch)
     if why == "fixed":
         monkeypatch.setattr(cpu, "IS_FIXED", True)
-    else:
+    elif why == "unknown":
         monkeypatch.setattr(cpu, "computing_time", lambda: None)
     cores = cpu.SharedCores()
+    if why == "unknown later":  # too many files are open, say
+        monkeypatch.setattr(cpu, "computing_time", lambda: None)
     machine.pass_time(cores.INTERVAL)
     cores.look()
     assert torch.get_num_threads() == 4
