@@ -16,7 +16,7 @@ import torch
 from resnet_helpers.training import describe_hardware, name_hardware
 
 COMMAND = [sys.executable, "-m", "resnet_helpers.train", "--num-epochs", "1", "--quiet"]
-WAYS = {"as PyTorch comes": {"GOMP_SPINCOUNT": "300000"},  # what GNU's OpenMP does without the variable
+WAYS = {"with waiting as it comes": {"GOMP_SPINCOUNT": "300000"},  # what GNU's OpenMP does without the variable
         "as this package sets it": {},
         "one thread each": {"OMP_NUM_THREADS": "1"}}
 
