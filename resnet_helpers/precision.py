@@ -1,8 +1,9 @@
-"""The arithmetic of a training step: plain float32, or bfloat16 where this machine is faster with it."""
+"""The arithmetic of a training step: plain float32, or what is faster on this machine: bfloat16, another layout."""
 
 import contextlib
 import functools
 import time
+from typing import NamedTuple
 
 import torch
 
@@ -10,6 +11,26 @@ from resnet_helpers.cpu import SharedCores, SmallMaps, kept_memory
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 GAIN = 1.3  # how much faster bfloat16 products must be for a trial; the casts around them cost time too
+
+
+class Way(NamedTuple):
+    """A way to compute a step: the type that products are computed in, and how images and weights lie in memory."""
+
+    precision: str
+    memory_format: torch.memory_format
+
+
+PLAIN = Way("float32", torch.preserve_format)
+FLOAT32, FLOAT32_LAST = Way("float32", torch.contiguous_format), Way("float32", torch.channels_last)
+BFLOAT16_LAST = Way("bfloat16", torch.channels_last)
+
+
+def ways_to_try(device):
+    """The ways of which "auto" takes the fastest."""
+    is_faster = bfloat16_gain(device) >= GAIN
+    if device.type == "cpu":
+        return [BFLOAT16_LAST, FLOAT32_LAST, FLOAT32] if is_faster else [FLOAT32_LAST, FLOAT32]
+    return [BFLOAT16_LAST, FLOAT32_LAST] if is_faster else [PLAIN]  # a fused optimiser needs weights that stay in place
 
 
 class Arithmetic:
@@ -21,10 +42,11 @@ class Arithmetic:
     way, see `cpu.SmallMaps`.
 
     Args:
-        precision: "float32", as PyTorch computes without being told anything; "bfloat16"; or "auto": where the device
-            multiplies matrices much faster in bfloat16, the first steps of the run try both, and the faster one stays;
-            elsewhere it is float32. On a CPU "auto" also takes fewer threads while other programs use the cores;
-            another number of threads adds up in another order, so the others keep it.
+        precision: "float32", as PyTorch computes without being told anything; "bfloat16"; or "auto": the first steps
+            of the run try what may be faster on the device, and the fastest stays: bfloat16, if matrices are multiplied
+            much faster in it, and on CPUs float32 with the channels last. On a CPU "auto" also takes fewer threads
+            while other programs use the cores; another number of threads adds up in another order, so the others keep
+            it.
         device: a `torch.device`.
 
     Attributes:
@@ -38,11 +60,13 @@ class Arithmetic:
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         self.cores = SharedCores() if precision == "auto" and device.type == "cpu" else None
-        if precision == "auto" and bfloat16_gain(device) < GAIN:
-            precision = "float32"
-        self.precision, self.device, self.net = precision, device, None
-        self.is_plain = precision == "float32"
-        self.trial = Trial(("bfloat16", "float32")) if precision == "auto" else None
+        ways = {"float32": [PLAIN], "bfloat16": [BFLOAT16_LAST]}.get(precision) or ways_to_try(device)
+        self.device, self.net, self.is_plain = device, None, ways == [PLAIN]
+        self._way, self.trial = ways[0], Trial(ways) if len(ways) > 1 else None
+
+    @property
+    def precision(self):
+        return "auto" if self.trial else self._way.precision
 
     def prepare(self, net):
         """Move a module to the device, in place."""
@@ -53,12 +77,12 @@ class Arithmetic:
         """Move a tensor, or each tensor of a list or tuple, to the device."""
         if isinstance(X, (list, tuple)):
             return [self.batch(x) for x in X]
-        return X.to(self.device, memory_format=self._memory_format) if X.dim() == 4 else X.to(self.device)
+        return X.to(self.device, memory_format=self._way.memory_format) if X.dim() == 4 else X.to(self.device)
 
     @contextlib.contextmanager
     def autocast(self):
         """The context to compute logits in."""
-        if self._now == "float32":
+        if self._way.precision == "float32":
             yield
             return
         small_maps = SmallMaps() if self.device.type == "cpu" else contextlib.nullcontext()
@@ -77,7 +101,7 @@ class Arithmetic:
 
     @contextlib.contextmanager
     def step(self):
-        """The context of a whole training step; times it as long as both precisions are being tried."""
+        """The context of a whole training step; times it as long as ways are being tried."""
         if self.trial is None:
             yield
             if self.cores is not None:
@@ -88,29 +112,18 @@ class Arithmetic:
         yield
         synchronize(self.device)
         self.trial.add(time.perf_counter() - begin)
+        self._way = self.trial.winner or self.trial.next
         if self.trial.winner:
-            self.precision, self.trial = self.trial.winner, None
+            self.trial = None
         self._lay_out()
 
     def sgd(self, parameters, lr):
         """Plain SGD; see `can_fuse`."""
         return torch.optim.SGD(parameters, lr=lr, fused=can_fuse(self.device, self.is_plain))
 
-    @property
-    def _now(self):
-        return self.trial.next if self.trial else self.precision
-
-    @property
-    def _memory_format(self):
-        if self.is_plain:
-            return torch.preserve_format
-        # A fused optimiser on a GPU needs weights that stay as they lie; elsewhere float32 likes them as usual.
-        is_last = self._now == "bfloat16" or self.device.type == "cuda"
-        return torch.channels_last if is_last else torch.contiguous_format
-
     def _lay_out(self):
         if not self.is_plain:
-            self.net.to(memory_format=self._memory_format)
+            self.net.to(memory_format=self._way.memory_format)
 
 
 def can_fuse(device, is_plain):
@@ -129,7 +142,7 @@ class Trial:
     `long`, where that no longer matters and every further step in a slow way would cost.
 
     Args:
-        names: of the ways.
+        names: what tells the ways apart.
         steps: of each.
         long: in seconds.
     """
@@ -194,3 +207,5 @@ def synchronize(device):
     """Wait until the device has done all it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

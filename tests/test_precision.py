@@ -34,27 +34,32 @@ def losses(precision, model=None, data=None):
 
 
 @pytest.mark.parametrize("gain", [0.1, 1.0])
-def test_auto_is_plain_float32_without_a_trial_where_products_are_not_faster(monkeypatch, gain):
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_auto_is_plain_float32_without_a_trial_on_gpus_where_products_are_not_faster(monkeypatch, gain, device):
     monkeypatch.setattr(precision, "bfloat16_gain", lambda device: gain)
-    assert Arithmetic("auto", CPU).is_plain
-    assert losses("auto") == (losses("float32")[0], "float32")
+    arithmetic = Arithmetic("auto", torch.device(device))
+    assert arithmetic.is_plain and arithmetic.precision == "float32"
 
 
-@pytest.mark.parametrize(("slow", "expected"), [(torch.float32, "bfloat16"), (torch.bfloat16, "float32")])
-def test_auto_takes_what_was_faster_in_the_first_steps(monkeypatch, slow, expected):
-    monkeypatch.setattr(precision, "bfloat16_gain", lambda device: 3.0)
-    model, seen = net(), []
+LAST, FIRST = torch.channels_last, torch.contiguous_format
+
+
+@pytest.mark.parametrize(("gain", "tried"), [
+    (3.0, [("bfloat16", LAST), ("float32", LAST), ("float32", FIRST)]), (1.0, [("float32", LAST), ("float32", FIRST)])])
+@pytest.mark.parametrize("fastest", [0, 1, -1])
+def test_auto_takes_what_was_fastest_in_the_first_steps(monkeypatch, gain, tried, fastest):
+    monkeypatch.setattr(precision, "bfloat16_gain", lambda device: gain)
+    model, seen, weight = net(), [], lambda: model[3].conv1.weight
 
     def wait(layer, inputs, output):
-        seen.append(output.dtype)
-        time.sleep(0.05 if output.dtype == slow else 0)
+        is_last = weight().is_contiguous(memory_format=LAST)
+        seen.append((str(output.dtype).removeprefix("torch."), LAST if is_last else FIRST))
+        time.sleep(0 if seen[-1] == tried[fastest] else 0.05)
 
     model[0].register_forward_hook(wait)
-    assert losses("auto", model, batches(10))[1] == expected
-    assert seen[:6] == 3 * [torch.bfloat16, torch.float32]
-    assert set(seen[6:]) == {getattr(torch, expected)}  # the test images, too
-    layout = torch.channels_last if expected == "bfloat16" else torch.contiguous_format
-    assert model[3].conv1.weight.is_contiguous(memory_format=layout)
+    assert losses("auto", model, batches(10))[1] == tried[fastest][0]
+    assert seen[:3 * len(tried)] == 3 * tried
+    assert set(seen[3 * len(tried):]) == {tried[fastest]}  # the test images, too
 
 
 @pytest.mark.parametrize(("seconds", "winner"), [
