@@ -7,9 +7,11 @@ import warnings
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import resnet_helpers as d2l
+from resnet_helpers.data import ImageBatches
 from resnet_helpers.training import report_batches
 
 
@@ -134,6 +136,29 @@ def test_float32_losses_equal_a_plain_loop_step_for_step(make_loader):
                             for p in d2l.fit(net, loader, num_epochs=3, lr=0.1, reports_per_epoch=len(loader),
                                                  precision="float32")])
     assert results[0] == results[1]
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often a number is read from a tensor: each time a GPU would have to be waited for."""
+
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.number += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default)
+        return func(*args, **(kwargs or {}))
+
+
+def test_more_steps_do_not_read_more_numbers_from_the_device():
+    images, labels = torch.randint(256, (80, 8, 8), dtype=torch.uint8), torch.randint(3, (80,))
+    numbers = []
+    for batch_size in (10, 4):
+        train_iter = ImageBatches(images, labels, batch_size, shuffle=True, flip=True, shift=1)
+        with Reads() as reads:
+            assert len(list(d2l.fit(small_net(), train_iter, None, 1, precision="float32", reports_per_epoch=2))) == 2
+        numbers.append(reads.number)
+    assert numbers[0] == numbers[1]
 
 
 def test_test_accuracy_is_measured_after_each_epoch():
