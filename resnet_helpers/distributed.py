@@ -9,6 +9,7 @@ Source: Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parall
 
 import contextlib
 import datetime
+import hashlib
 import os
 
 import torch
@@ -45,6 +46,13 @@ class Group:
         dist.all_reduce(total)
         return total.to(tensor.device)
 
+    def check_agreement(self, *values):
+        """Raise ValueError unless all processes call this with values of the same `repr`."""
+        number = int.from_bytes(hashlib.sha256(repr(values).encode()).digest()[:4], "big")
+        if self.all_reduce(torch.tensor(number)).item() != self.world_size * number:
+            raise ValueError("the processes were started with different options or checkpoints. Give all of them the "
+                             "same options, and have the checkpoint where all of them can read it")
+
     def choose_precision(self, precision):
         """With several processes "auto" is not left to a trial in each of them: all take what suits the first one."""
         if self.world_size == 1 or precision != "auto":
@@ -76,19 +84,55 @@ def process_group(device=None):
     latest, and torchrun ends them at once.
 
     Args:
-        device: None means the GPU with the local number of the process, or `try_gpu()`, or the CPU.
+        device: where to compute; None or "cuda" means a GPU of its own for each process. None means `try_gpu()` for a
+            group of one, and the CPU where there are no CUDA GPUs.
+
+    Raises:
+        ValueError: there is no GPU for each process of this machine.
     """
-    if not dist.is_torchelastic_launched():
+    if not is_one_of_several():
         yield Group(try_gpu() if device is None else torch.device(device))
         return
-    if device is None:
-        device = try_gpu(int(os.environ["LOCAL_RANK"])) if torch.cuda.is_available() else "cpu"
-    device = torch.device(device)
+    device = own_device(device, int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]))
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     yield Group(device, dist.get_rank(), dist.get_world_size())
     dist.destroy_process_group()  # not after an error: the others may never come to it
+
+
+def is_one_of_several():
+    """Has torchrun started this process?"""
+    return dist.is_available() and dist.is_torchelastic_launched()
+
+
+def is_main_process():
+    """Is this the process that prints and saves? To be known before the group has met."""
+    return not is_one_of_several() or os.environ["RANK"] == "0"
+
+
+def own_device(device, local_rank, local_world_size):
+    """The `torch.device` for one of the processes on this machine.
+
+    Args:
+        device: as for `process_group`.
+        local_rank, local_world_size: the number of this process on this machine, and how many there are on it.
+
+    Raises:
+        ValueError: there is no GPU for each of them.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"several processes train together on CPUs or on CUDA GPUs, not on {device}: add --device cpu")
+    if device.type == "cpu" or local_world_size == 1 and device.index is not None:
+        return device
+    if device.index is not None:
+        raise ValueError(f"{local_world_size} processes cannot share {device}: with --device cuda each takes a GPU of "
+                         f"its own")
+    if local_world_size > (gpus := torch.cuda.device_count()):
+        raise ValueError(f"{local_world_size} processes need as many GPUs, and there are {gpus}: start a process for "
+                         f"each GPU (--nproc-per-node), or add --device cpu")
+    return torch.device("cuda", local_rank)
 
 
 class _AllReduce(torch.autograd.Function):

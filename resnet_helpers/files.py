@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and what is known beforehand about writing them."""
 
 import contextlib
 import glob
@@ -21,7 +21,7 @@ def written_whole(path):
         OSError: it could not be written; the message names `path`.
     """
     path = Path(path)
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if is_special(path) and not path.is_dir():
         yield path
         return
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
@@ -47,3 +47,33 @@ def _remove_abandoned(target, now):
         with contextlib.suppress(OSError):  # another process may have been faster
             if now - path.stat().st_mtime > ABANDONED:
                 path.unlink()
+
+
+def is_special(path):
+    """Is it there and no regular file, such as a folder or /dev/null?"""
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
+def why_not_writable(path):
+    """Why a file surely cannot be written, in words; "" if it may be."""
+    folder = Path(os.path.realpath(path)).parent if os.path.islink(path) else path.parent
+    if not os.path.isdir(folder):
+        return f"there is no folder {folder} for {path.name}"
+    if os.path.isdir(path):
+        return f"{path} is a folder; name a file"
+    if not os.access(path if is_special(path) else folder, os.W_OK):
+        return f"you may not write to the folder {folder}; name a file in another"
+    return ""
+
+
+def picture_kind(path):
+    """What the ending of a file's name says about a picture: "png", "svg", ..."""
+    return path.suffix[1:].lower() or "png"
+
+
+def why_no_picture(path):
+    """Why no picture can be drawn in a file, in words; "" if one may be."""
+    from matplotlib.figure import Figure
+    if picture_kind(path) not in Figure().canvas.get_supported_filetypes():
+        return f"pictures cannot be of the kind {path.suffix}: name a .png, .svg or .pdf file"
+    return why_not_writable(path)

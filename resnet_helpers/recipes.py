@@ -45,6 +45,8 @@ class RunSettings:
         batch_size, num_epochs: at least 1.
         seed: of the weights and of all that is random in the batches.
         precision: "float32", "bfloat16" or "auto", see `precision.Arithmetic`.
+        sync_batch_norm: where several processes train together, batch norm over all of a batch, not each one's part;
+            see `distributed`.
         held_out: hold `SHARE_HELD_OUT` of the training images back and measure accuracy on them instead of on the test
             images: for choosing settings.
 
@@ -69,6 +71,7 @@ class RunSettings:
     num_epochs: int = 6
     seed: int = 0
     precision: str = "auto"
+    sync_batch_norm: bool = False
     held_out: bool = False
 
     def __post_init__(self):

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import itertools
 import os
 import shlex
 import signal
@@ -11,11 +12,12 @@ import time
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from resnet_helpers.checkpoints import load_checkpoint, save_checkpoint
-from resnet_helpers.distributed import process_group
-from resnet_helpers.files import written_whole
+from resnet_helpers.distributed import is_main_process, process_group
+from resnet_helpers.files import is_special, picture_kind, why_no_picture, why_not_writable, written_whole
 from resnet_helpers.precision import Arithmetic
 from resnet_helpers.recipes import CHOICES, RECIPES, RunSettings, prepare_run
 from resnet_helpers.runs import in_plain_words
@@ -40,12 +42,14 @@ HELP = {
     "num_epochs": "passes over the training images",
     "seed": "of weights and batches",
     "precision": "arithmetic; auto takes the faster one",
+    "sync_batch_norm": "with several processes: batch norm over all of a batch, not each process's part",
     "held_out": "measure accuracy on training images that are held back, not on the test images",
 }
 EPILOG = """\
 Options that are not given are those of the recipe. With several processes, for example
   torchrun --nproc-per-node=2 -m resnet_helpers.train --recipe article
-each computes on its part of every batch, and the first one prints and saves.
+each computes on its part of every batch, and the first one prints and saves. On CPUs torchrun lets each use one core;
+OMP_NUM_THREADS=4 in front of the command makes it four.
 Ctrl+Z suspends a run, fg goes on with it; the time between does not count.
 Exit status: 0 trained to the end; 1 failed; 2 wrong options; 130 interrupted."""
 
@@ -71,9 +75,7 @@ def make_parser():
     files.add_argument("--resume", action="store_true", help="go on from the checkpoint, if it is there")
     files.add_argument("--history", type=Path, metavar="FILE", help="write what was measured to FILE (JSON)")
     files.add_argument("--picture", type=Path, metavar="FILE", help="draw the curves in FILE (.png, .svg, .pdf)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (a GPU if there is one)")
-    parser.add_argument("--sync-batch-norm", action="store_true", help="with several processes: batch norm over all of "
-                        "a batch, not each process's part")
+    parser.add_argument("--device", type=device_name, help="cpu, cuda, cuda:1, ... (a GPU if there is one)")
     parser.add_argument("--quiet", action="store_true", help="print nothing unless something goes wrong")
     return parser
 
@@ -89,11 +91,8 @@ def main(arguments=None):
         parser.error(str(error))
     if options.resume and not options.checkpoint:
         parser.error("--resume needs --checkpoint FILE, the file to go on from")
-    if options.checkpoint and os.path.exists(options.checkpoint) and not options.resume:
-        parser.error(f"{options.checkpoint} is there already: add --resume to go on from it, or name another file")
-    for path in filter(None, (options.checkpoint, options.history, options.picture)):
-        if obstacle := why_not_writable(path):
-            parser.error(obstacle)
+    if is_main_process():
+        check_files(options, parser)
     try:
         with process_group(options.device) as group:
             history = train(settings, options, group, asked=given if options.recipe is None else asdict(settings))
@@ -105,22 +104,33 @@ def main(arguments=None):
     if history is None or not history.completed:
         is_kept = options.checkpoint and options.checkpoint.exists()
         kept = f"; --resume goes on from {options.checkpoint}" if is_kept else ""
-        print(f"{parser.prog}: interrupted{kept}", file=sys.stderr)
+        if is_main_process():
+            print(f"{parser.prog}: interrupted{kept}", file=sys.stderr)
         return INTERRUPTED
     return 0
 
 
-def why_not_writable(path):
-    """Why a file surely cannot be written, in words; "" if it may be."""
-    folder = Path(os.path.realpath(path)).parent if os.path.islink(path) else path.parent
-    if not os.path.isdir(folder):
-        return f"there is no folder {folder} for {path.name}"
-    if os.path.isdir(path):
-        return f"{path} is a folder; name a file"
-    is_device = os.path.exists(path) and not os.path.isfile(path)
-    if not os.access(path if is_device else folder, os.W_OK):
-        return f"you may not write to the folder {folder}; name a file in another"
-    return ""
+def device_name(text):
+    """The name of a device, checked; for `argparse`."""
+    try:
+        return str(torch.device(text))
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"no device is called {text!r}; try cpu, cuda, cuda:1 or mps") from None
+
+
+def check_files(options, parser):
+    """End with status 2 and advice if a file that is to be written surely cannot be, or would be lost."""
+    if options.checkpoint and os.path.exists(options.checkpoint) and not options.resume:
+        parser.error(f"{options.checkpoint} is there already: add --resume to go on from it, or name another file")
+    checks = ((options.checkpoint, why_not_writable), (options.history, why_not_writable),
+              (options.picture, why_no_picture))
+    for path, why_not in checks:
+        if path and why_not(path):
+            parser.error(why_not(path))
+    paths = [path for path, _ in checks if path]
+    for path, other in itertools.combinations(paths, 2):
+        if os.path.realpath(path) == os.path.realpath(other) and not is_special(path):
+            parser.error(f"{path} cannot hold two things: name a file for each")
 
 
 def train(settings, options, group, asked):
@@ -137,6 +147,8 @@ def train(settings, options, group, asked):
         if others:
             raise ValueError(f"{options.checkpoint} was trained with {'; '.join(others)}. Leave out the options that "
                              f"differ, or begin anew with another file")
+    steps = checkpoint.history.records[-1].step if checkpoint and checkpoint.history.records else 0
+    group.check_agreement(settings, steps)
     run = prepare_run(settings, group.device, options.root)
     history = History()
     if checkpoint:
@@ -150,6 +162,8 @@ def train(settings, options, group, asked):
         report.say("This run was complete already.")
         report.save(checkpoint=False)
     else:
+        if options.resume and not checkpoint:
+            report.say(f"{options.checkpoint} is not there (yet): beginning with the first epoch")
         report.train()
     if history.records:
         report.say(results(history))
@@ -175,19 +189,22 @@ class Report:
         run, history, group = self.run, self.history, self.group
         precision = group.choose_precision(run.settings.precision)
         Arithmetic(precision, group.device).prepare(run.net)  # as `fit` does, but before DDP lays out its gradients
-        net = group.wrap(run.net, self.options.sync_batch_norm)
+        net = group.wrap(run.net, run.settings.sync_batch_norm)
         batches = [batches.share(group.rank, group.world_size) for batches in (run.train_iter, run.test_iter)]
         done = history.records[-1].examples if history.records else 0
         images = run.settings.num_epochs * len(run.train_iter.images)
         processes = f", {group.world_size} processes" if group.world_size > 1 else ""
-        self.say(f"training {run.settings.model} on {group.device}{processes}")
+        again = f", going on after epoch {history.records[-1].epoch:.0f}" if history.records else ""
+        self.say(f"training {run.settings.model} on {group.device}{processes}{again}")
         timer = Timer()
         with suspended_without_counting(timer), tqdm(
                 total=images, initial=done, unit=" images", leave=False,
                 disable=True if self.is_quiet else None) as bar:  # None: not where nobody looks, as in a file
-            for p in run.fit(net=net, train_iter=_Counted(batches[0], bar, group.world_size), test_iter=batches[1],
-                             history=history, timer=timer, resume=bool(history.records),
-                             all_reduce=group.all_reduce, precision=precision):
+            progress = run.fit(net=net, train_iter=_Counted(batches[0], bar, group.world_size), test_iter=batches[1],
+                               history=history, timer=timer, resume=bool(history.records), precision=precision,
+                               all_reduce=group.all_reduce if group.world_size > 1 else None)
+            history.config["processes"] = group.world_size
+            for p in progress:
                 if p.test_acc is not None:
                     self.say(f"epoch {p.epoch:.0f} of {run.settings.num_epochs}: loss {p.train_loss:.3f}, train acc "
                              f"{p.train_acc:.3f}, {'held-out' if run.settings.held_out else 'test'} acc "
@@ -261,7 +278,7 @@ def draw(history, path):
     for p in history.records:
         animator.add(p.epoch, (p.train_loss, p.train_acc, p.test_acc))
     with written_whole(path) as temporary:
-        animator.savefig(temporary, format=Path(path).suffix[1:] or "png")
+        animator.savefig(temporary, format=picture_kind(path))
 
 
 class _Counted:

@@ -303,7 +303,9 @@ class History:
         """What it ran on, in a line, as in "AMD EPYC, 2 cores, torch 2.14.1"; "" if that is not known (yet)."""
         if not (isinstance(self.hardware.get("name"), str) and isinstance(self.versions.get("torch"), str)):
             return ""
-        return f"{name_hardware(self.hardware)}, torch {self.versions['torch'].partition('+')[0]}"
+        processes = self.config.get("processes", 1)
+        several = f", {processes} processes" if isinstance(processes, int) and processes > 1 else ""
+        return f"{name_hardware(self.hardware)}{several}, torch {self.versions['torch'].partition('+')[0]}"
 
     def __repr__(self):
         if not self.records:
@@ -383,9 +385,9 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
         history: a `History` to fill in, for those who want to look at it while, or after, they iterate.
         timer: the `Timer` to measure with. Who stops it while `train_iter` waits for something, and starts it
             again, leaves that time out of `Progress.seconds`.
-        precision: "float32", the plain arithmetic of PyTorch; "bfloat16"; or "auto", the faster of the two on this
-            machine for this net, found out on the first steps. See `precision.Arithmetic`. On a CPU "auto" also
-            computes with fewer threads while other programs use the cores, see `cpu.SharedCores`.
+        precision: "float32", the plain arithmetic of PyTorch; "bfloat16"; or "auto", what is fastest on this machine
+            for this net, found out on the first steps. See `precision.Arithmetic`. On a CPU "auto" also computes with
+            fewer threads while other programs use the cores, see `cpu.SharedCores`.
         resume: go on after the last whole epoch that `history` holds, instead of beginning at the first. Net,
             optimizer, scheduler and random states must be those of that moment, see `checkpoints`.
         all_reduce: where several processes train together, the function that sums a tensor over them, see

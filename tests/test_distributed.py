@@ -14,9 +14,17 @@ from distributed_step import SETTINGS, few
 from torch import nn
 
 import resnet_helpers as d2l
-from resnet_helpers.checkpoints import load_checkpoint
-from resnet_helpers.distributed import Group, SynchronizedBatchNorm2d, process_group, synchronize_batch_norms
-from resnet_helpers.recipes import prepare_run
+from resnet_helpers import distributed
+from resnet_helpers.checkpoints import load_checkpoint, save_checkpoint
+from resnet_helpers.distributed import (
+    Group,
+    SynchronizedBatchNorm2d,
+    own_device,
+    process_group,
+    synchronize_batch_norms,
+)
+from resnet_helpers.recipes import RunSettings, prepare_run
+from resnet_helpers.training import Progress
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available() or sys.platform == "win32",
@@ -112,8 +120,38 @@ def test_one_process_needs_no_group():
     assert not Group(torch.device("cpu"), 1, 2).is_main
 
 
+@pytest.mark.parametrize(("device", "rank", "number", "gpus", "expected"), [
+    (None, 1, 2, 2, "cuda:1"), ("cuda", 0, 2, 4, "cuda:0"), ("cuda", 1, 2, 4, "cuda:1"), (None, 1, 2, 0, "cpu"),
+    ("cpu", 1, 4, 2, "cpu"), ("cuda:1", 0, 1, 2, "cuda:1")])
+def test_each_process_takes_a_gpu_of_its_own(monkeypatch, device, rank, number, gpus, expected):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    assert own_device(device, rank, number) == torch.device(expected)
+
+
+@pytest.mark.parametrize(("device", "message"), [
+    (None, "4 processes need as many GPUs, and there are 2: start a process for each GPU"),
+    ("cuda", "4 processes need as many GPUs"), ("cuda:1", "4 processes cannot share cuda:1: with --device cuda"),
+    ("mps", "not on mps: add --device cpu")])
+def test_too_few_gpus_are_told_before_processes_wait_for_each_other(monkeypatch, device, message):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(ValueError, match=message):
+        own_device(device, 3, 4)
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(3.0, "bfloat16"), (1.1, "float32")])
+def test_several_processes_take_the_precision_that_suits_the_first(monkeypatch, gain, expected):
+    monkeypatch.setattr(distributed, "bfloat16_gain", lambda device: gain)
+    monkeypatch.setattr(Group, "all_reduce", lambda group, tensor: torch.tensor([gain]))  # the others add nothing
+    cpu = torch.device("cpu")
+    assert [Group(cpu, rank, 2).choose_precision("auto") for rank in range(2)] == [expected, expected]
+    assert Group(cpu, 0, 2).choose_precision("float32") == "float32"
+
+
 # --- the command line in two processes ---
 
+WHOLE = {"num_epochs": 2, "image_size": 8, "precision": "float32"}
 QUICK = ["-m", "resnet_helpers.train", "--num-epochs", "2", "--image-size", "8", "--precision", "float32",
          "--device", "cpu"]
 
@@ -126,12 +164,30 @@ def test_only_the_first_process_prints_and_saves(tmp_path):
     assert [line[:12] for line in lines[1:]] == ["epoch 1 of 2", "epoch 2 of 2", lines[3][:12], lines[4][:12]]
     history = d2l.History.load(tmp_path / "run.json")
     assert history.completed and history.records[-1].examples == 12_000 and history.config["model"] == "ResNet-18"
+    assert ", 2 processes, torch" in history.machine
     assert load_checkpoint(tmp_path / "run.pt").history == history
 
 
 def test_batch_that_cannot_be_shared_ends_the_job_with_advice():
     done = torchrun(*QUICK, "--batch-size", "33")
     assert done.returncode != 0 and "take batches of 32 or 34" in done.stderr
+
+
+@pytest.mark.parametrize("options", ["--seed $RANK", "--checkpoint run$RANK.pt --resume"])
+def test_processes_that_would_train_different_things_end_the_job_with_advice(tmp_path, options):
+    run = prepare_run(RunSettings(**WHOLE), "cpu")
+    save_checkpoint(tmp_path / "run1.pt", run, d2l.History(records=[Progress(1, 94, 1.0, 0.5, 0.5, 6000, 1.0)]))
+    done = torchrun("--no-python", "sh", "-c", f"cd {tmp_path} && {sys.executable} {' '.join(QUICK)} {options}")
+    assert done.returncode != 0 and "were started with different options or checkpoints" in done.stderr
+    assert "epoch 1" not in done.stdout
+
+
+def test_two_processes_choose_their_precision_together(tmp_path):
+    history = tmp_path / "run.json"
+    done = torchrun(*QUICK, "--precision", "auto", "--sync-batch-norm", "--num-epochs", "1", "--history", history)
+    assert done.returncode == 0, done.stderr
+    config = d2l.History.load(history).config
+    assert config["precision"] in ("bfloat16", "float32") and config["sync_batch_norm"] and config["processes"] == 2
 
 
 def test_process_that_dies_ends_the_job_and_a_restart_goes_on_from_the_checkpoint(tmp_path):

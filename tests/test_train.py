@@ -1,5 +1,6 @@
 """The command line: what it prints and writes, checkpoints, and going on after an end that nobody planned."""
 
+import io
 import json
 import os
 import re
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tqdm import tqdm
 
 import resnet_helpers as d2l
-from resnet_helpers import checkpoints, train
+from resnet_helpers import checkpoints, train, training
 from resnet_helpers.checkpoints import load_checkpoint, save_checkpoint
+from resnet_helpers.distributed import Group
 from resnet_helpers.recipes import RunSettings, prepare_run
 from resnet_helpers.training import History, Timer
 
@@ -84,11 +87,46 @@ def test_every_setting_is_an_option_with_a_help():
         assert f"--{name.replace('_', '-')}" in text and train.HELP[name] in text
 
 
+def test_a_bar_tells_how_many_images_of_the_whole_run_are_done(few_images, tmp_path, monkeypatch):
+    bars = []
+
+    class Bar(tqdm):
+        def __init__(self, **kwargs):
+            assert kwargs.pop("disable") is None  # tqdm finds out whether anybody looks
+            super().__init__(file=io.StringIO(), disable=False, **kwargs)
+            bars.append(self)
+            self.begin = self.n
+
+    monkeypatch.setattr(train, "tqdm", Bar)
+    path = str(tmp_path / "run.pt")
+    monkeypatch.setattr(train.Report, "save", lambda *args, save=train.Report.save: save(*args) or stop_after_one())
+
+    def stop_after_one():
+        if len(bars) == 1:
+            raise KeyboardInterrupt
+
+    assert train.main([*QUICK, "--checkpoint", path]) == train.INTERRUPTED
+    assert train.main([*QUICK, "--checkpoint", path, "--resume"]) == 0
+    assert [(bar.begin, bar.n, bar.total) for bar in bars] == [(0, 40, 120), (40, 120, 120)]
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_synchronised_batch_norm_is_asked_for_by_an_option(few_images, monkeypatch, is_asked):
+    wrapped = []
+    monkeypatch.setattr(Group, "wrap", lambda group, net, synchronize: wrapped.append(synchronize) or net)
+    assert train.main([*QUICK, "--quiet", *(["--sync-batch-norm"] if is_asked else [])]) == 0
+    assert wrapped == [is_asked]
+
+
 # --- what goes wrong ---
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--depth", "20"], "invalid choice"), (["--lr", "-1"], "lr must be above 0"), (["--resume"], "needs --checkpoint"),
-    (["--history", "nowhere/run.json"], "there is no folder nowhere"), (["--shift", "40"], "27 pixels")])
+    (["--history", "nowhere/run.json"], "there is no folder nowhere"), (["--shift", "40"], "27 pixels"),
+    (["--device", "gpu"], "no device is called 'gpu'; try cpu"),
+    (["--picture", "curves.txt"], "pictures cannot be of the kind .txt: name a .png"),
+    (["--checkpoint", "run", "--history", "./run"], "run cannot hold two things"),
+    (["--history", "run.svg", "--picture", "run.svg"], "run.svg cannot hold two things")])
 def test_wrong_options_end_with_status_2_and_say_what_to_do(arguments, message, capsys):
     with pytest.raises(SystemExit) as end:
         train.main(arguments)
@@ -109,6 +147,12 @@ def test_failure_ends_with_status_1_and_one_line(few_images, capsys):
     assert error.count("\n") == 1 and "learning rate ten times smaller" in error
 
 
+def test_too_large_a_batch_ends_with_status_1_before_the_system_kills_the_process(few_images, monkeypatch, capsys):
+    monkeypatch.setattr(training, "available_memory", lambda: 20 * 2**20)
+    assert train.main(["--batch-size", "40", "--image-size", "64", "--device", "cpu", "--quiet"]) == 1
+    assert re.search(r"40 images of 1x64x64 does not fit. Batches of \d+ fit", capsys.readouterr().err)
+
+
 def test_missing_data_ends_with_status_1_and_advice(tmp_path, capsys):
     assert train.main([*QUICK, "--data", "full", "--root", str(tmp_path)]) == 1
     assert "name another folder with the four files" in capsys.readouterr().err
@@ -121,6 +165,19 @@ def test_checkpoint_of_other_settings_is_refused(few_images, tmp_path, capsys):
     assert "was trained with lr=0.05, not 0.1" in capsys.readouterr().err
     assert train.main(["--checkpoint", path, "--resume"]) == 0
     assert capsys.readouterr().out.startswith("This run was complete already.\nloss")
+
+
+def test_resume_says_where_it_begins(few_images, tmp_path, capsys):
+    path = tmp_path / "run.pt"
+    assert train.main([*QUICK, "--num-epochs", "1", "--checkpoint", str(path), "--resume"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [f"{path} is not there (yet): beginning with the first epoch", "training ResNet-18 on cpu"]
+    content = torch.load(path, weights_only=True)
+    content["settings"]["num_epochs"] = 2
+    content["history"]["completed"] = False
+    torch.save(content, path)
+    assert train.main(["--checkpoint", str(path), "--resume", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "training ResNet-18 on cpu, going on after epoch 1"
 
 
 # --- checkpoints ---
