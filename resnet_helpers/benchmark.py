@@ -5,6 +5,7 @@ Each measurement runs in a Python process of its own, so that memory and start-u
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -15,11 +16,14 @@ from pathlib import Path
 import torch
 
 from resnet_helpers.costs import model_costs
+from resnet_helpers.errors import DatasetUnavailableError
+from resnet_helpers.files import picture_kind, why_no_picture, why_not_writable, written_whole
 from resnet_helpers.precision import matmul_seconds, synchronize
 from resnet_helpers.training import describe_hardware, describe_versions, name_hardware, try_gpu
 
 BATCH_SIZE, LR, REPORTS_PER_EPOCH = 256, 0.05, 5
 LOOPS = ("article", "package")
+SUBSET, FULL_SET = 6000, 60_000  # training images
 FLOPS_PER_MULTIPLY_ADD, PASSES = 2, 3  # forward, and backward to inputs and to weights
 
 
@@ -35,7 +39,7 @@ class Measurement:
         seconds: wall-clock time of the loop, everything counted: batches, steps, and curves.
         plotting_seconds: what of it went into the curves.
         first_point_seconds: from the start of the process to the first point drawn, Python's imports included.
-        memory_bytes: the most that process and workers had in memory together, plus what a GPU held.
+        memory_bytes: the most that process and workers had in memory together, plus what a GPU held; 0 if unknown.
         train_loss, precision: of the run.
     """
 
@@ -81,11 +85,11 @@ def run_article(size, images, labels, steps, device, plot):
     from torch.utils.data import DataLoader
 
     from resnet_helpers.models import resnet18
-    from resnet_helpers.training import Accumulator, accuracy, init_weights
+    from resnet_helpers.training import Accumulator, accuracy, init_weights, report_batches
     loader = DataLoader(PilImages(images, labels, size), BATCH_SIZE, shuffle=True, num_workers=4)
     net = resnet18().apply(init_weights).to(device)
     optimizer, loss = torch.optim.SGD(net.parameters(), lr=LR), nn.CrossEntropyLoss()
-    metric, every = Accumulator(3), max(1, steps // REPORTS_PER_EPOCH)
+    metric, due = Accumulator(3), report_batches(range(steps), REPORTS_PER_EPOCH) | {steps}  # as `fit` does
     net.train()
     for i, (X, y) in zip(range(1, steps + 1), loader, strict=False):
         optimizer.zero_grad()
@@ -96,7 +100,7 @@ def run_article(size, images, labels, steps, device, plot):
         optimizer.step()
         with torch.no_grad():
             metric.add(l * X.shape[0], accuracy(y_hat, y), X.shape[0])
-        if i % every == 0 or i == steps:
+        if i in due:
             plot(i / steps, (metric[0] / metric[2], metric[1] / metric[2], None))
     return int(metric[2]), metric[0] / metric[2], "float32"
 
@@ -178,14 +182,14 @@ def measure(loop, size, data, steps, began):
     """Run one loop in this process.
 
     Args:
-        data: number of training images: 6,000 means the subset, 60,000 the full set.
+        data: number of training images: up to 6,000 are of the subset, more of the full set.
         began: `time.time()` when the process was started.
 
     Returns:
         `Measurement`.
     """
     from resnet_helpers.data import load_fashion_mnist, load_fashion_mnist_subset
-    dataset = load_fashion_mnist_subset() if data <= 6000 else load_fashion_mnist()
+    dataset = load_fashion_mnist_subset() if data <= SUBSET else load_fashion_mnist()
     images, labels = dataset.train_images[:data], dataset.train_labels[:data]
     steps = min(steps, -(-len(images) // BATCH_SIZE))
     device = try_gpu()
@@ -286,11 +290,14 @@ def run_all(sizes, data, steps, progress=print):
     """Measure both loops at each size and number of images, each in a fresh process.
 
     Returns:
-        Dict for JSON: "hardware", "versions", "peaks", "measurements".
+        Dict for JSON: "hardware", "versions", "batch_size", "steps", "peaks", "measurements".
+
+    Raises:
+        RuntimeError: one failed.
     """
     device = try_gpu()
     report = {"hardware": describe_hardware(device), "versions": describe_versions(), "batch_size": BATCH_SIZE,
-              "peaks": machine_peaks(device), "measurements": []}
+              "steps": steps, "peaks": machine_peaks(device), "measurements": []}
     for size in sizes:
         for number in data:
             for loop in LOOPS:
@@ -320,7 +327,9 @@ def describe(report):
            f"torch {versions['torch']}")
     yield (f"at best: {peaks['float32'] / 1e9:,.0f} GFLOP/s in float32, {peaks['bfloat16'] / 1e9:,.0f} in bfloat16 "
            f"(matrix products), {peaks['bandwidth'] / 1e9:.1f} GB/s (copying)")
-    yield f"ResNet-18, batches of {report['batch_size']}; images/s with everything counted, curves too"
+    yield (f"ResNet-18, {report['steps']} batches of {report['batch_size']}; images/s with everything counted, curves "
+           f"too; 1st point: seconds from the start of Python to the first point of the curves, after "
+           f"{math.ceil(report['steps'] / REPORTS_PER_EPOCH)} batches")
     yield ""
     yield (f"{'px':>4} {'data':>7}  {'loop':8} {'precision':9} {'images/s':>9} {'ratio':>6} {'of peak':>8} "
            f"{'of memory':>9} {'curves':>7} {'memory':>8} {'1st point':>9}")
@@ -333,7 +342,8 @@ def describe(report):
         of_memory = m.images_per_second * least_bytes_per_image(size, m.precision) / peaks["bandwidth"]
         yield (f"{size:>4} {data:>7,}  {loop:8} {m.precision:9} {m.images_per_second:>9,.1f} {ratio:>6} "
                f"{of_peak:>8.0%} {of_memory:>9.0%} {m.plotting_seconds / m.seconds:>7.1%} "
-               f"{m.memory_bytes / 2**30:>6.2f} G {m.first_point_seconds:>7.1f} s")
+               f"{f'{m.memory_bytes / 2**30:.2f} G' if m.memory_bytes else 'unknown':>8} "
+               f"{m.first_point_seconds:>7.1f} s")
     yield ""
     yield from _growth(by_key)
 
@@ -343,9 +353,10 @@ def _growth(by_key):
         numbers = sorted(data for s, data, name in by_key if (s, name) == (size, loop))
         if len(numbers) > 1:
             few, many = (by_key[size, number, loop] for number in (numbers[0], numbers[-1]))
+            growth = (f"{(many.memory_bytes - few.memory_bytes) / 2**20:+,.0f} MiB"
+                      if few.memory_bytes and many.memory_bytes else "unknown")
             yield (f"{loop}, {size} px, from {few.data:,} to {many.data:,} images: throughput times "
-                   f"{many.images_per_second / few.images_per_second:.2f}, memory "
-                   f"{(many.memory_bytes - few.memory_bytes) / 2**20:+,.0f} MiB")
+                   f"{many.images_per_second / few.images_per_second:.2f}, memory {growth}")
 
 
 def draw(report):
@@ -368,9 +379,9 @@ def main(arguments=None):
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m resnet_helpers.benchmark", description=__doc__.split("\n")[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[96, 28], metavar="PX", help="image sizes (96 28)")
-    parser.add_argument("--data", type=int, nargs="+", default=[6000], metavar="N", help="numbers of training images "
-                        "(6000: the subset that comes with the package; more needs the full data set)")
-    parser.add_argument("--steps", type=int, default=24, help="at most so many batches of 256 a measurement (24)")
+    parser.add_argument("--data", type=int, nargs="+", metavar="N", help="numbers of training images (6000, the subset "
+                        "that comes with the package, and 60000, the full data set, if it can be had)")
+    parser.add_argument("--steps", type=int, default=20, help="at most so many batches of 256 a measurement (20)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw them there (.png, .svg, .pdf)")
     parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
@@ -379,15 +390,45 @@ def main(arguments=None):
         loop, size, data, steps, began = options.one
         print(json.dumps(vars(measure(loop, int(size), int(data), int(steps), float(began)))))
         return 0
-    if min(options.sizes) < 1 or not all(1 <= n <= 60_000 for n in options.data) or options.steps < 1:
+    data = options.data or [SUBSET, FULL_SET]
+    if min(options.sizes) < 1 or not all(1 <= n <= FULL_SET for n in data) or options.steps < 1:
         parser.error("sizes and steps must be at least 1, numbers of images between 1 and 60000")
-    report = run_all(options.sizes, options.data, options.steps, lambda line: print(line, file=sys.stderr))
+    for path, obstacle in ((options.json, why_not_writable), (options.picture, why_no_picture)):
+        if path and obstacle(path):
+            parser.error(obstacle(path))
+    try:
+        if max(data) > SUBSET and (problem := why_not_all_data()):
+            if options.data:
+                raise RuntimeError(problem)
+            tell(f"only the {SUBSET:,} images that come with the package: {problem}")
+            data = [SUBSET]
+        report = run_all(options.sizes, data, options.steps, tell)
+    except RuntimeError as error:
+        tell(f"{parser.prog}: error: {error}")
+        return 1
     print(*describe(report), sep="\n")
     if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        with written_whole(options.json) as temporary:
+            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if options.picture:
-        draw(report).savefig(options.picture)
+        with written_whole(options.picture) as temporary:
+            draw(report).savefig(temporary, format=picture_kind(options.picture))
     return 0
+
+
+def tell(line):
+    """Print what is no result."""
+    print(line, file=sys.stderr)
+
+
+def why_not_all_data():
+    """Why the full data set cannot be had, in words; "" if it is there."""
+    from resnet_helpers.data import load_fashion_mnist
+    try:
+        load_fashion_mnist()
+    except DatasetUnavailableError as error:
+        return str(error)
+    return ""
 
 
 if __name__ == "__main__":

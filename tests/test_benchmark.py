@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
-from resnet_helpers import benchmark
+from resnet_helpers import benchmark, data
 from resnet_helpers.benchmark import Measurement, describe, flops_per_image, main, measure_in_new_process
+from resnet_helpers.errors import DatasetUnavailableError
 from resnet_helpers.models import resnet18
 from resnet_helpers.precision import PRECISIONS
 
@@ -30,6 +31,7 @@ def test_both_loops_are_measured(report):
 def test_table_has_a_line_per_measurement_and_names_the_machine(report):
     lines = list(describe(report))
     assert lines[0].startswith(report["hardware"]["name"]) and report["versions"]["torch"] in lines[0]
+    assert "after 1 batches" in lines[2]
     assert [line.split()[2] for line in lines if line.strip().startswith("28 ")] == ["article", "package"]
 
 
@@ -37,7 +39,7 @@ def test_growth_compares_fewest_and_most_images():
     def measurement(data, seconds, memory):
         return vars(Measurement("package", 96, data, 600, seconds, 0.1, 1.0, memory, 1.0, "float32"))
     report = {"hardware": {"name": "abacus"}, "versions": {"system": "", "python": "", "torch": ""}, "batch_size": 256,
-              "peaks": {"float32": 1e9, "bfloat16": 1e9, "bandwidth": 1e9},
+              "steps": 20, "peaks": {"float32": 1e9, "bfloat16": 1e9, "bandwidth": 1e9},
               "measurements": [measurement(6000, 2.0, 2**30), measurement(60_000, 4.0, 2**30 + 2**20)]}
     assert list(describe(report))[-1] == ("package, 96 px, from 6,000 to 60,000 images: throughput times 0.50, "
                                           "memory +1 MiB")
@@ -56,6 +58,34 @@ def test_impossible_measurements_are_refused(arguments, capsys):
     with pytest.raises(SystemExit):
         main(arguments)
     assert "must be at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--json", "nowhere/a.json"], "there is no folder nowhere"), (["--picture", "a.txt"], "kind .txt")])
+def test_files_that_cannot_be_written_are_told_before_measuring(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(benchmark, "run_all", lambda *_: pytest.fail("it measured"))
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_without_the_full_data_set_it_measures_the_subset_unless_more_was_asked_for(monkeypatch, capsys, report):
+    def unavailable():
+        raise DatasetUnavailableError("no network")
+    measured = []
+    monkeypatch.setattr(data, "load_fashion_mnist", unavailable)
+    monkeypatch.setattr(benchmark, "run_all", lambda sizes, data, *_: measured.append(data) or report)
+    assert main([]) == 0 and measured == [[6000]]
+    assert capsys.readouterr().err == "only the 6,000 images that come with the package: no network\n"
+    assert main(["--data", "60000"]) == 1 and measured == [[6000]]
+    assert "error: no network" in capsys.readouterr().err
+    monkeypatch.setattr(data, "load_fashion_mnist", lambda: None)
+    assert main([]) == 0 and measured[1:] == [[6000, 60_000]]
+
+
+def test_unknown_memory_is_not_shown_as_none(report):
+    forgetful = report | {"measurements": [m | {"memory_bytes": 0} for m in report["measurements"]]}
+    assert sum("unknown" in line for line in describe(forgetful)) == 2
 
 
 def test_failed_measurement_says_why():
