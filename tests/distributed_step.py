@@ -1,9 +1,15 @@
-"""What test_distributed.py runs in two processes under torchrun. Arguments: a folder, and whether to synchronise."""
+"""What test_distributed.py runs in two processes under torchrun. Arguments: a folder, and a mode.
 
+Modes: "synchronize" batch norm; leave it "apart"; or "freeze", where the second process does not answer any more.
+"""
+
+import datetime
 import sys
+import time
 
 import torch
 
+from resnet_helpers import distributed
 from resnet_helpers.distributed import process_group
 from resnet_helpers.recipes import RunSettings, prepare_run
 
@@ -11,17 +17,21 @@ SETTINGS = RunSettings(num_epochs=1, batch_size=16, image_size=64, precision="fl
 
 
 def few(run, n=32):
-    """The run with its first n training images and 20 test images."""
-    for batches, number in ((run.train_iter, n), (run.test_iter, 20)):
+    """The run with its first n training images and 17 test images: the second process has none of the last batch."""
+    for batches, number in ((run.train_iter, n), (run.test_iter, 17)):
         batches.images, batches.labels = batches.images[:number], batches.labels[:number]
     return run
 
 
 if __name__ == "__main__":
-    folder, synchronize = sys.argv[1], sys.argv[2] == "synchronize"
+    folder, mode = sys.argv[1:]
+    if mode == "freeze":
+        distributed.TIMEOUT = datetime.timedelta(seconds=3)
     with process_group("cpu") as group:
+        if mode == "freeze" and not group.is_main:
+            time.sleep(3600)
         run = few(prepare_run(SETTINGS, group.device))
-        net = group.wrap(run.net, synchronize)
+        net = group.wrap(run.net, mode == "synchronize")
         batches = [batches.share(group.rank, group.world_size) for batches in (run.train_iter, run.test_iter)]
         records = list(run.fit(net=net, train_iter=batches[0], test_iter=batches[1], all_reduce=group.all_reduce))
         torch.save({"net": run.net.state_dict(), "records": [vars(p) for p in records]},

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,6 +148,12 @@ def test_several_processes_take_the_precision_that_suits_the_first(monkeypatch, 
     cpu = torch.device("cpu")
     assert [Group(cpu, rank, 2).choose_precision("auto") for rank in range(2)] == [expected, expected]
     assert Group(cpu, 0, 2).choose_precision("float32") == "float32"
+
+
+def test_process_that_does_not_answer_ends_the_job(tmp_path):
+    done = torchrun("tests/distributed_step.py", tmp_path, "freeze")  # it would sleep for an hour
+    assert done.returncode != 0
+    assert re.search("[Tt]imed? ?out", done.stderr) and not list(tmp_path.iterdir())
 
 
 # --- the command line in two processes ---
