@@ -13,9 +13,10 @@ import http.client
 import itertools
 import math
 import os
-import socket
 import stat
+import time
 import urllib.error
+import urllib.request
 import zlib
 from importlib import resources
 from pathlib import Path
@@ -39,7 +40,7 @@ IDX_FILES = {
     "t10k-labels-idx1-ubyte": (10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
 }
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-DOWNLOAD_TIMEOUT_S = 30  # without an answer
+DOWNLOAD_TIMEOUT_S, DOWNLOAD_DEADLINE_S = 30, 1800  # without an answer; for a file
 LOCK_TIMEOUT_S = 600  # for another process to download it
 DISK_ERRORS = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a write failed, not the network
 WHOLE_NUMBERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
@@ -348,7 +349,7 @@ def _download(folder):
     from torchvision.datasets import FashionMNIST as Source
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / "download.lock", timeout=LOCK_TIMEOUT_S), _socket_timeout(DOWNLOAD_TIMEOUT_S):
+        with filelock.FileLock(folder / "download.lock", timeout=LOCK_TIMEOUT_S):
             for filename, md5 in Source.resources:
                 try:
                     _read_checked(folder, filename.removesuffix(".gz"))  # whole already, or another process was faster
@@ -378,7 +379,7 @@ def _download_file(mirrors, filename, md5, folder):
         ConnectionError: no mirror gave it; says why, mirror by mirror.
         OSError: the file cannot be written.
     """
-    from torchvision.datasets.utils import download_url
+    from torchvision.datasets.utils import check_integrity
     if (folder / filename).is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder is where the file should be", str(folder / filename))
     part = folder / f"{filename}.part"
@@ -387,42 +388,49 @@ def _download_file(mirrors, filename, md5, folder):
         for mirror in mirrors:
             part.unlink(missing_ok=True)  # left by a process that was killed, or by the mirror before
             try:
-                download_url(mirror + filename, str(folder), part.name, md5)
-            except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
+                _fetch(mirror + filename, part, 2 * IDX_FILES[filename.removesuffix(".gz")][0] + 1000)
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 if isinstance(error, PermissionError) or getattr(error, "errno", None) in DISK_ERRORS:
                     raise
-                errors.append(f"{mirror}{filename}: {_reason(error, part)}")
+                errors.append(f"{mirror}{filename}: {_reason(error)}")
             else:
-                os.replace(part, folder / filename)
-                return
+                if check_integrity(str(part), md5):
+                    os.replace(part, folder / filename)
+                    return
+                errors.append(f"{mirror}{filename}: {_what_came(part)}")
     finally:
         part.unlink(missing_ok=True)
     raise ConnectionError("; ".join(errors))
 
 
-def _reason(error, part):
-    """Why a download failed, where urllib and torchvision do not say it plainly."""
+def _fetch(url, path, most_bytes):
+    """Write what a server gives to `path`; a little over `most_bytes` of it, and for `DOWNLOAD_DEADLINE_S`, at most."""
+    from tqdm import tqdm
+    end = time.monotonic() + DOWNLOAD_DEADLINE_S
+    request = urllib.request.Request(url, headers={"User-Agent": "resnet_helpers"})  # some servers refuse Python's own
+    with (urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT_S) as response, open(path, "wb") as file,
+          tqdm(total=response.length, unit="B", unit_scale=True, desc=url.rpartition("/")[2]) as bar):
+        while (chunk := response.read1(2**16)) and file.tell() <= most_bytes:
+            if time.monotonic() > end:
+                raise ConnectionError(f"too slow: {file.tell():,} bytes in {DOWNLOAD_DEADLINE_S} s")
+            bar.update(file.write(chunk))
+
+
+def _reason(error):
+    """Why a download failed, where urllib does not say it plainly."""
     if type(error) is urllib.error.URLError:  # a wrapper
         error = error.reason
     if isinstance(error, TimeoutError):
         return f"no answer for {DOWNLOAD_TIMEOUT_S} s"
-    if not (isinstance(error, RuntimeError) and part.is_file()):
-        kind = f"{type(error).__name__}: " if isinstance(error, http.client.HTTPException) else ""
-        return kind + " ".join(str(error).split())  # on one line
-    with open(part, "rb") as file:  # something came, of another checksum
+    kind = f"{type(error).__name__}: " if isinstance(error, http.client.HTTPException) else ""
+    return kind + " ".join(str(error).split())  # on one line
+
+
+def _what_came(part):
+    """What is wrong with a file of another checksum."""
+    with open(part, "rb") as file:
         start = file.read(100)
     if start.lstrip(b"\xef\xbb\xbf\r\n\t ").startswith(b"<"):
         return ("what came is a web page: a proxy or a sign-in page stands between. Open any page in a browser, and "
                 "sign in if it asks")
     return f"the {part.stat().st_size:,} bytes that came have another checksum: cut off, or altered on the way"
-
-
-@contextlib.contextmanager
-def _socket_timeout(seconds):
-    """A server that stops answering raises TimeoutError; torchvision's download sets no limit of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -80,8 +80,8 @@ class Mirror(http.server.ThreadingHTTPServer):
         self.resources = [(path[1:], hashlib.md5(body).hexdigest()) for path, body in self.files.items()]
 
     def downloaded_once(self):
-        """The files asked for; torchvision asks for each twice, the first time to see where a redirect leads."""
-        assert max(collections.Counter(self.requests).values()) <= 2
+        """The files asked for, each once."""
+        assert max(collections.Counter(self.requests).values()) == 1
         return set(self.requests)
 
     def handle_error(self, *_):
@@ -156,6 +156,22 @@ def stall(handler, body):
     handler.reply(body, num_bytes=len(body) // 2)
     handler.server.reached.set()
     handler.server.closing.wait(60)
+
+
+def drip(handler, body):
+    """A byte now and then, of a file that goes on for ever."""
+    handler.send_response(200)
+    handler.end_headers()
+    while not handler.server.closing.wait(0.05):
+        handler.wfile.write(b"x")
+
+
+def flood(handler, body):
+    """Bytes without end."""
+    handler.send_response(200)
+    handler.end_headers()
+    while not handler.server.closing.is_set():
+        handler.wfile.write(bytes(2**16))
 
 
 def silence(handler, body):

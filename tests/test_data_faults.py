@@ -28,6 +28,8 @@ from mirror import (
     child,
     cut,
     damage,
+    drip,
+    flood,
     idx_file,
     reset,
     serving,
@@ -110,6 +112,8 @@ FAULTS = {
     "broken down": (reset, "reset|checksum|closed|aborted"),
     "no answer": (silence, "no answer for 0.3 s"),
     "stops answering": (stall, "no answer for 0.3 s"),
+    "drips": (drip, "too slow: [1-9][0-9]* bytes in 0.6 s"),
+    "goes on for ever": (flood, "another checksum"),
     **{f"cut at {tenths}0 %": (cut(tenths), r"the [\d,]+ bytes that came.* cut off") for tenths in range(10)},
 }
 
@@ -117,6 +121,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_download_that_fails_says_why_and_goes_on_once_that_is_mended(idx, tmp_path, monkeypatch, mirror, fault):
     monkeypatch.setattr(data, "DOWNLOAD_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(data, "DOWNLOAD_DEADLINE_S", 0.6 if fault == "drips" else 1800)
     mirror.fault, message = FAULTS[fault]
     with refused(f"could not be downloaded: {mirror.url}{TEST_IMAGES}.gz: .*({message})", "Connect to the network"):
         d2l.load_data_fashion_mnist(256)
@@ -183,8 +188,7 @@ def test_a_cache_left_by_a_killed_process_is_put_in_order(idx, tmp_path, mirror)
 def test_the_stop_button_during_a_download(idx, tmp_path, mirror):
     def press_stop(handler, body):
         handler.reply(body, num_bytes=len(body) // 2)
-        if mirror.requests.count(handler.path) == 2:  # the first only asks for a redirect
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         mirror.closing.wait(60)
 
     mirror.fault = press_stop
@@ -281,7 +285,7 @@ def test_a_full_disk(idx, tmp_path, mirror):
     message, left, labels = json.loads(out.splitlines()[-1])
     check_message(message, f"could not be kept in {tmp_path / 'cache'}: .*too large", "on a disk with 30 MB free")
     assert set(left) == gz(TRAIN_IMAGES, TRAIN_LABELS) and labels == list(idx[TEST_LABELS][8:])
-    assert mirror.requests.count(f"/{TRAIN_IMAGES}.gz") == 2  # the whole ones were not fetched again
+    assert mirror.requests.count(f"/{TRAIN_IMAGES}.gz") == 1  # the whole ones were not fetched again
 
 
 def link(path, target):
@@ -355,7 +359,7 @@ def test_folders_with_odd_names_and_links(idx, tmp_path, monkeypatch, mirror, na
     for _ in range(2):
         assert_is(d2l.load_fashion_mnist(folder if place == "root" else None), idx)
     assert bool(mirror.requests) == (place == "cache" and name != "file link")
-    assert len(set(mirror.requests)) * 2 == len(mirror.requests)
+    assert len(set(mirror.requests)) == len(mirror.requests)
 
 
 ODD_FILES = {"named pipe": "is a folder or a device", "folder": "is a folder or a device",
