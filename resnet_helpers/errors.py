@@ -28,9 +28,9 @@ class NonFiniteLossError(PlainError, ArithmeticError):
         lr = history.config.get("lr")
         advice = f"a learning rate ten times smaller than {lr:g}" if lr else "a smaller learning rate"
         super().__init__(
-            f"the training loss became {value} at step {step}{since}. Training has stopped; start again from new "
-            f"weights with {advice}. If that does not help, look for inputs that are not finite "
-            f"(torch.isfinite(X).all()) and for logits that went through softmax or log before the loss.")
+            f"the training loss became {value} at step {step}{since}. Training has stopped, and the weights are back "
+            f"where they were a moment before; start again with {advice}. If that does not help, look for inputs that "
+            f"are not finite (torch.isfinite(X).all()), or logits that went through softmax or log before the loss.")
 
 
 class UnsuitableBatchError(PlainError, ValueError):
