@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 
 import torch
 
-from resnet_helpers.files import written_whole
+from resnet_helpers.files import is_special, printable, written_whole
 from resnet_helpers.recipes import RunSettings
 from resnet_helpers.training import History
 
@@ -59,15 +59,18 @@ def load_checkpoint(path):
         ValueError: the file is no such checkpoint, is damaged, or of a newer version.
         OSError: it could not be read.
     """
-    with open(path, "rb"):  # whether it can be read
-        pass
+    if not is_special(path):
+        with open(path, "rb"):  # whether it can be read
+            pass
     try:
+        if is_special(path):  # to read from a pipe would wait for ever
+            raise ValueError("it is a folder or a device, not a file")
         content = _read(os.fspath(path))
         if content["format"] != FORMAT:
             raise ValueError(f"unknown format {reprlib.repr(content['format'])}")
         return Checkpoint(_settings(content["settings"]), content["state"], History.from_dict(content["history"]))
     except Exception as error:  # a file that was damaged, or made to harm, brings about any
-        reason = str(error).split("\n")[0][:300]
+        reason = printable(str(error).split("\n")[0][:300])
         raise ValueError(f"{path} is not a checkpoint that this version can read ({type(error).__name__}: {reason}); "
                          f"checkpoints are written by python -m resnet_helpers.train --checkpoint") from None
 
@@ -83,13 +86,16 @@ def _read(path):
     if size > MAX_BYTES:
         raise ValueError(f"it has {size:,} bytes, which is more than any checkpoint")
     with zipfile.ZipFile(path) as archive:
-        if sum(part.file_size for part in archive.infolist()) > size:
+        parts = archive.infolist()
+        if sum(part.file_size for part in parts) > size:
             raise ValueError("its parts are larger than the file")
         if damaged := archive.testzip():
-            raise ValueError(f"{damaged} is damaged")
-        for part in archive.infolist():
-            if part.filename.endswith("data.pkl"):
-                _check_structure(archive.read(part))
+            raise ValueError(f"{reprlib.repr(damaged)} is damaged")
+        names = [part.filename.casefold() for part in parts]  # torch does not tell upper from lower case
+        structures = [part for part, name in zip(parts, names, strict=True) if name.endswith("data.pkl")]
+        if len(set(names)) < len(names) or len(structures) != 1 or min(part.header_offset for part in parts) != 0:
+            raise ValueError("it has parts that no checkpoint has")
+        _check_structure(archive.read(structures[0]))
 
     def count(storage, location):
         nonlocal left

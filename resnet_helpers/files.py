@@ -49,6 +49,11 @@ def _remove_abandoned(target, now):
                 path.unlink()
 
 
+def printable(text):
+    """Text without what could move the cursor of a terminal, for what comes from a file."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def is_special(path):
     """Is it there and no regular file, such as a folder or /dev/null?"""
     return os.path.exists(path) and not os.path.isfile(path)

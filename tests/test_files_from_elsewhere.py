@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import resnet_helpers as d2l
 from resnet_helpers import checkpoints, recipes, train
+from resnet_helpers.check import attempts
 from resnet_helpers.checkpoints import load_checkpoint
 from resnet_helpers.recipes import OPTIMIZERS, SCHEDULES, RunSettings, prepare_run
 from resnet_helpers.training import History, Progress, results
@@ -200,7 +201,7 @@ def test_curves_and_table_of_any_history_that_is_read(tmp_path_factory, numbers,
         animator.savefig(folder / "run.png")
 
 
-@pytest.mark.parametrize(("name", "said"), [("folder.json", "directory|Permission denied"), ("a\0b", "null"),
+@pytest.mark.parametrize(("name", "said"), [("folder.json", "a folder or a device"), ("a\0b", "null"),
                                             ("deep.json", "recursion|nested"), ("large.json", "33,554,432 bytes")])
 def test_the_panel_tells_what_is_wrong_with_a_file(tmp_path, name, said):
     (tmp_path / "folder.json").mkdir()
@@ -290,7 +291,8 @@ CRAFTED = {  # name: the state, and what to replace in the pickle by what
 
 
 def craft(name, path):
-    state, old, new = CRAFTED.get(name, (torch.arange(7.0), b"", b""))
+    zeros = name in ("10 GB of zeros under another name", "two structures, of which one is harmless")
+    state, old, new = CRAFTED.get("10 GB of zeros" if zeros else name, (torch.arange(7.0), b"", b""))
     content = small_checkpoint(state={"a": state})
     if name == "settings that grow exponentially":
         content["settings"]["depth"] = laughing()
@@ -310,11 +312,18 @@ def craft(name, path):
     elif name == "a storage of 8 GB in another byte order":
         parts = {part: b"big" if part.endswith("byteorder") else content for part, content in parts.items()}
         parts[data] = parts[data].replace(SIZE + b"t", number(2**31) + b"t")
+    elif name == "10 GB of zeros under another name":  # torch finds it all the same
+        parts = {part.replace("data.pkl", "DATA.PKL"): content for part, content in parts.items()}
+    elif name == "two structures, of which one is harmless":
+        parts = {data.upper(): parts_of(path)[data], **parts}
     write_parts(path, parts, compression)
+    if name == "something before the parts":
+        path.write_bytes(b"x" * 100 + path.read_bytes())
 
 
 NAMES = (*CRAFTED, "settings that grow exponentially", "a history that grows exponentially", "300 MB in 0.3",
-         "a structure of 300 MB in 0.3", "a storage of 8 GB in another byte order")
+         "a structure of 300 MB in 0.3", "a storage of 8 GB in another byte order", "10 GB of zeros under another name",
+         "two structures, of which one is harmless", "something before the parts")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -362,6 +371,27 @@ def test_reading_takes_no_more_memory_than_a_file_is_long(tmp_path):
     lines = subprocess.run([sys.executable, "-c", MEASURE, *paths], check=True, capture_output=True, text=True,
                            timeout=120).stdout.splitlines()
     assert len(lines) == len(paths) and [line for line in lines if int(line.split()[0]) > 80 * 10**6] == []
+
+
+def test_what_a_checkpoint_says_does_not_command_the_terminal(tmp_path):
+    content = small_checkpoint()
+    content["settings"]["\x1b[2Jowned"] = 1
+    torch.save(content, tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="owned") as error:
+        load_checkpoint(tmp_path / "run.pt")
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path, monkeypatch):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    for read in (load_checkpoint, History.load):
+        with pytest.raises(ValueError, match="pipe is not a .*it is a folder or a device, not a file"):
+            read(path)
+    monkeypatch.setenv("RESNET_HELPERS_PROGRESS", str(path))
+    with pytest.raises(ValueError, match="it is a folder or a device, not a file"):
+        attempts.load()
 
 
 @fuzz(500)

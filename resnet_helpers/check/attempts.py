@@ -3,10 +3,11 @@
 import html
 import json
 import os
+import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from resnet_helpers.files import written_whole
+from resnet_helpers.files import is_special, written_whole
 
 FORMAT = "resnet_helpers progress, version 1"
 VARIABLE = "RESNET_HELPERS_PROGRESS"  # names another file
@@ -29,19 +30,23 @@ def load():
     """
     path = progress_file()
     try:
+        if is_special(path):  # to read from a pipe would wait for ever
+            raise ValueError("it is a folder or a device, not a file")
         if path.stat().st_size > MAX_BYTES:
             raise ValueError("it is too large")
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
-            raise ValueError(f"unknown format {content['format']!r}")
+            raise ValueError(f"unknown format {reprlib.repr(content['format'])}")
         entries = {str(name): {"solved": entry["solved"] is True, "attempts": int(entry["attempts"])}
                    for name, entry in content["exercises"].items()}
     except (FileNotFoundError, NotADirectoryError):
-        return dict(_unsaved)
+        entries = {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"the progress file {path} cannot be read ({error}). Move or delete it to start "
                          f"anew.") from None
-    return entries | _unsaved
+    for name, entry in _unsaved.items():
+        _note(entries, name, **entry)
+    return entries
 
 
 def record(name, solved):
@@ -67,9 +72,9 @@ def record(name, solved):
     return ""
 
 
-def _note(entries, name, solved):
-    entry = entries.setdefault(name, {"solved": False, "attempts": 0})
-    entries[name] = {"solved": entry["solved"] or solved, "attempts": entry["attempts"] + 1}
+def _note(entries, name, solved, attempts=1):
+    entry = entries.get(name, {"solved": False, "attempts": 0})
+    entries[name] = {"solved": entry["solved"] or solved, "attempts": entry["attempts"] + attempts}
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from traitlets import default
 
 from resnet_helpers.check.attempts import FORMAT, MAX_BYTES, VARIABLE
-from resnet_helpers.files import written_whole
+from resnet_helpers.files import printable, written_whole
+from resnet_helpers.limits import usable_cores
+from resnet_helpers.threads import IS_FIXED
 
 CELL_TIMEOUT_S, STARTUP_TIMEOUT_S = 600, 120
 INTERRUPTED = 130  # what shells answer after Ctrl+C
@@ -75,7 +77,7 @@ class Grade:
 
     def __str__(self):
         text = f"{self.name}: {self.solved} solved, {len(self.verdicts) - self.solved} wrong"
-        return _printable(text + (f"; {self.trouble}" if self.trouble else ""))
+        return printable(text + (f"; {self.trouble}" if self.trouble else ""))
 
 
 def find_notebooks(folder):
@@ -160,7 +162,7 @@ def grade(folder, path, cell_timeout=CELL_TIMEOUT_S, environment=None, stop=None
         troubles.append(str(error))
     except Exception as error:  # the others are to be graded all the same
         troubles.append(_could_not_be_run(error))
-    return Grade(path, verdicts, _printable("; ".join(filter(None, troubles))))
+    return Grade(path, verdicts, printable("; ".join(filter(None, troubles))))
 
 
 def grade_folder(folder, cell_timeout=CELL_TIMEOUT_S, jobs=1, report=None):
@@ -176,8 +178,8 @@ def grade_folder(folder, cell_timeout=CELL_TIMEOUT_S, jobs=1, report=None):
     """
     paths, grades, stop = find_notebooks(folder), [], threading.Event()
     environment = {}
-    if jobs > 1 and "OMP_NUM_THREADS" not in os.environ:  # or each of them would start a thread for every core
-        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+    if jobs > 1 and not IS_FIXED:  # or each of them would start a thread for every core
+        environment["OMP_NUM_THREADS"] = str(max(1, usable_cores() // jobs))
     with ThreadPoolExecutor(jobs) as pool:
         waiting = {pool.submit(grade, Path(folder), path, cell_timeout, environment, stop) for path in paths}
         try:
@@ -210,11 +212,6 @@ def to_csv(grades):
 def _no_formula(text):
     """Text that a spreadsheet program shows and does not compute."""
     return f"'{text}" if text.lstrip().startswith(FORMULA) or text[:1] in ("\t", "\r", "\n") else text
-
-
-def _printable(text):
-    """Text without what could move the cursor of a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _exercises():
@@ -338,7 +335,7 @@ def main(arguments=None):
             print(f"{parser.prog}: {output} cannot be written ({error}); here is the table", file=sys.stderr)
             status = 1
     if sys.stdout.isatty():
-        table = "\r\n".join(map(_printable, table.split("\r\n")))
+        table = "\r\n".join(map(printable, table.split("\r\n")))
     sys.stdout.flush()
     sys.stdout.buffer.write(table.encode("utf-8"))  # as bytes: UTF-8 and these ends of lines on every system
     sys.stdout.buffer.flush()
