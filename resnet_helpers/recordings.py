@@ -43,16 +43,18 @@ def load_recording(name):
         name: one of `list_recordings()`, such as "article-seed0".
 
     Raises:
-        ValueError: there is no such recording.
-        DatasetUnavailableError: there is none at all; they have been deleted.
+        ValueError: no recording is called that.
+        DatasetUnavailableError: its file has been deleted or damaged.
     """
     names = list_recordings()
-    if not names:
-        raise DatasetUnavailableError(f"the recordings that come with this package are not in {FOLDER}. Get them "
-                                      f"again: {GET_ASSETS_AGAIN}")
-    if name not in names:
+    if name not in names and name not in RUNS:
         raise ValueError(f"there is no recording {name!r}; those there are: {', '.join(names)}")
-    return History.load(FOLDER / f"{name}.json")
+    try:
+        return History.load(FOLDER / f"{name}.json")
+    except (OSError, ValueError) as error:
+        problem = f"is not in {FOLDER}" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
+    raise DatasetUnavailableError(f"the recording {name} {problem}. The recordings come with this package. Get them "
+                                  f"again: {GET_ASSETS_AGAIN}")
 
 
 def play(history, seconds=10.0):

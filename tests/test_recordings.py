@@ -53,6 +53,16 @@ def test_an_unknown_recording_is_refused_with_the_names():
         load_recording("../recordings/ladder-7")
 
 
+@pytest.mark.parametrize(("content", "reason"), [
+    (None, "is not in"), (b"", "cannot be read"), (b"{", "cannot be read"), (b'{"format": 1}', "cannot be read")])
+def test_a_recording_that_is_missing_or_damaged_is_told_with_what_to_do(monkeypatch, tmp_path, content, reason):
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
+    if content is not None:
+        (tmp_path / "fast-seed0.json").write_bytes(content)
+    with pytest.raises(d2l.DatasetUnavailableError, match=f"the recording fast-seed0 {reason}.*git checkout"):
+        load_recording("fast-seed0")
+
+
 # --- playing ---
 
 @pytest.fixture
