@@ -97,9 +97,9 @@ class Kernel:
         return self.wait(self.send(source, cell_id), timeout)
 
     def restart(self):
-        """As the button does."""
+        """As the button does: the kernel is asked to end, and killed if it takes too long."""
         self.client.stop_channels()
-        self.manager.restart_kernel(now=True)
+        self.manager.restart_kernel(now=False)
         self._connect()
 
     def __enter__(self):

@@ -294,6 +294,19 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_kept_for_the_session(m
     assert attempts.load() == {"sample": {"solved": True, "attempts": 1}}
 
 
+def test_what_was_solved_before_the_disk_was_full_stays_solved(monkeypatch, own_progress_file):
+    attempts.record("a", True)
+    with monkeypatch.context() as patch:
+        patch.setattr(attempts, "written_whole", lambda path: (_ for _ in ()).throw(OSError(28, "No space left")))
+        assert "for this session only" in attempts.record("a", False)
+        attempts.record("b", True)
+    expected = {"a": {"solved": True, "attempts": 2}, "b": {"solved": True, "attempts": 1}}
+    assert attempts.load() == expected
+    assert attempts.record("b", False) == ""
+    expected["b"]["attempts"] = 2
+    assert attempts.load() == json.loads(own_progress_file.read_text(encoding="utf-8"))["exercises"] == expected
+
+
 def test_random_files_give_a_value_or_a_clear_error(own_progress_file):
     own_progress_file.parent.mkdir()
     whole = json.dumps({"format": attempts.FORMAT, "exercises": {"a": {"solved": True, "attempts": 2}}}).encode()

@@ -384,8 +384,9 @@ def test_ctrl_c_stops_the_runs_and_writes_nothing(monkeypatch, tmp_path, capsys)
 
     monkeypatch.setattr(grade, "grade", endless)
     monkeypatch.setattr(Grade, "__str__", interrupted)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setenv("OMP_NUM_THREADS", "6")  # from the package itself, where a container limits the cores
+    monkeypatch.setattr(grade, "IS_FIXED", False)
+    monkeypatch.setattr(grade, "usable_cores", lambda: 6)
     output = tmp_path / "grades.csv"
     output.write_text("an older table")
     assert grade.main([str(tmp_path), "--output", str(output), "--jobs", "2"]) == 130

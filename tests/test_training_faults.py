@@ -2,6 +2,7 @@
 
 import linecache
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -336,7 +337,7 @@ LIMITED = textwrap.dedent("""
 
     train(2)  # all that is needed is loaded
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + 400 * 2**20,) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 600 * 2**20,) * 2)
     try:
         train(256)
     except d2l.MemoryFullError as error:
@@ -355,7 +356,10 @@ def run(script):
 @pytest.mark.skipif(torch.__version__.startswith("2.4."), reason="PyTorch 2.4 itself crashes, one time in two, when a "
                                                                   "small allocation of its own fails")
 def test_really_full_memory_is_told_and_the_proposed_batches_fit():
-    done = run(LIMITED)
+    for _ in range(6):
+        done = run(LIMITED)
+        if done.returncode != -signal.SIGSEGV:  # newer ones do so one time in ten, in the middle of a backward pass
+            break
     assert done.returncode == 0, done.stderr
     message, fits = done.stdout.splitlines()
     assert message.startswith("the memory is full: a training step on 256 images of 1x64x64 does not fit. Batches of ")

@@ -20,7 +20,7 @@ SETUP = """
 import torch
 from resnet_helpers.predictions import Predictions
 from resnet_helpers.widgets import PredictionBrowser
-predictions = Predictions(**torch.load({path!r}))
+predictions = Predictions(**torch.load({path!r}, weights_only=True))
 """
 BROWSER = "PredictionBrowser(predictions=predictions, true=6, predicted=0)"
 T_SHIRT, TROUSER, COAT, SHIRT, BAG, BOOT = (FASHION_MNIST_CLASSES.index(name) for name in (
