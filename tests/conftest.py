@@ -1,10 +1,15 @@
 """What several test files use."""
 
+import signal
+
 import pytest
 from mirror import idx  # noqa: F401
 
 from resnet_helpers import recipes
 from resnet_helpers.data import FashionMNIST, load_fashion_mnist_subset
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background: checks and tests interrupt with it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
