@@ -393,9 +393,9 @@ def main(arguments=None):
     data = options.data or [SUBSET, FULL_SET]
     if min(options.sizes) < 1 or not all(1 <= n <= FULL_SET for n in data) or options.steps < 1:
         parser.error("sizes and steps must be at least 1, numbers of images between 1 and 60000")
-    for path, obstacle in ((options.json, why_not_writable), (options.picture, why_no_picture)):
-        if path and obstacle(path):
-            parser.error(obstacle(path))
+    for path, why_not in ((options.json, why_not_writable), (options.picture, why_no_picture)):
+        if path and (obstacle := why_not(path)):
+            parser.error(obstacle)
     try:
         if max(data) > SUBSET and (problem := why_not_all_data()):
             if options.data:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 
 import torch
 
-from resnet_helpers.files import is_special, printable, written_whole
+from resnet_helpers.files import is_special, printable, refuse_special, written_whole
 from resnet_helpers.recipes import RunSettings
 from resnet_helpers.training import History
 
@@ -63,8 +63,7 @@ def load_checkpoint(path):
         with open(path, "rb"):  # whether it can be read
             pass
     try:
-        if is_special(path):  # to read from a pipe would wait for ever
-            raise ValueError("it is a folder or a device, not a file")
+        refuse_special(path)
         content = _read(os.fspath(path))
         if content["format"] != FORMAT:
             raise ValueError(f"unknown format {reprlib.repr(content['format'])}")

@@ -59,6 +59,12 @@ def is_special(path):
     return os.path.exists(path) and not os.path.isfile(path)
 
 
+def refuse_special(path):
+    """Raise ValueError if a file is to be read that is none: to open a pipe would wait for ever."""
+    if is_special(path):
+        raise ValueError("it is a folder or a device, not a file")
+
+
 def why_not_writable(path):
     """Why a file surely cannot be written, in words; "" if it may be."""
     folder = Path(os.path.realpath(path)).parent if os.path.islink(path) else path.parent

@@ -125,8 +125,8 @@ def check_files(options, parser):
     checks = ((options.checkpoint, why_not_writable), (options.history, why_not_writable),
               (options.picture, why_no_picture))
     for path, why_not in checks:
-        if path and why_not(path):
-            parser.error(why_not(path))
+        if path and (obstacle := why_not(path)):
+            parser.error(obstacle)
     paths = [path for path, _ in checks if path]
     for path, other in itertools.combinations(paths, 2):
         if os.path.realpath(path) == os.path.realpath(other) and not is_special(path):

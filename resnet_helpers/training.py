@@ -22,7 +22,7 @@ from resnet_helpers import diagnosis
 from resnet_helpers.cpu import respect_cores
 from resnet_helpers.data import ImageBatches
 from resnet_helpers.errors import NonFiniteLossError
-from resnet_helpers.files import is_special, written_whole
+from resnet_helpers.files import refuse_special, written_whole
 from resnet_helpers.limits import available_memory
 from resnet_helpers.precision import Arithmetic
 
@@ -349,8 +349,7 @@ class History:
             OSError: it could not be read.
         """
         try:
-            if is_special(path):  # to read from a pipe would wait for ever
-                raise ValueError("it is a folder or a device, not a file")
+            refuse_special(path)
             with open(path, "rb") as file:
                 content = file.read(cls.MAX_BYTES + 1)
             if len(content) > cls.MAX_BYTES:
@@ -647,7 +646,7 @@ class KeptWeights:
 
     @contextlib.contextmanager
     def if_finite(self):
-        """A context that raises `NonFiniteLossError` if a loss up to now is not: go back then, else copy."""
+        """A context to read the losses in: copies the weights, or goes back if it raises `NonFiniteLossError`."""
         try:
             yield
         except NonFiniteLossError:

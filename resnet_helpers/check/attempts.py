@@ -7,7 +7,7 @@ import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from resnet_helpers.files import is_special, written_whole
+from resnet_helpers.files import refuse_special, written_whole
 
 FORMAT = "resnet_helpers progress, version 1"
 VARIABLE = "RESNET_HELPERS_PROGRESS"  # names another file
@@ -30,8 +30,7 @@ def load():
     """
     path = progress_file()
     try:
-        if is_special(path):  # to read from a pipe would wait for ever
-            raise ValueError("it is a folder or a device, not a file")
+        refuse_special(path)
         if path.stat().st_size > MAX_BYTES:
             raise ValueError("it is too large")
         content = json.loads(path.read_text(encoding="utf-8"))
