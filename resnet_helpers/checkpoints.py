@@ -1,5 +1,7 @@
 """Checkpoints: all that a training run needs to go on as if it had never stopped.
 
+(With `precision="auto"` the first steps try anew what is fastest, as at the beginning.)
+
 A checkpoint is a file of `torch.save` with tensors, numbers and strings only; reading it runs no code from it.
 """
 
@@ -9,7 +11,7 @@ import pickletools
 import re
 import reprlib
 import zipfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 import torch
 
@@ -67,7 +69,7 @@ def load_checkpoint(path):
         content = _read(os.fspath(path))
         if content["format"] != FORMAT:
             raise ValueError(f"unknown format {reprlib.repr(content['format'])}")
-        return Checkpoint(_settings(content["settings"]), content["state"], History.from_dict(content["history"]))
+        return Checkpoint(RunSettings(**content["settings"]), content["state"], History.from_dict(content["history"]))
     except Exception as error:  # a file that was damaged, or made to harm, brings about any
         reason = printable(str(error).split("\n")[0][:300])
         raise ValueError(f"{path} is not a checkpoint that this version can read ({type(error).__name__}: {reason}); "
@@ -113,12 +115,3 @@ def _check_structure(pickled):
     for opcode, argument, _ in pickletools.genops(pickled):
         if opcode.name == "GLOBAL" and not NAMES.fullmatch(argument):
             raise ValueError(f"it names {reprlib.repr(argument)}, which is no part of a checkpoint")
-
-
-def _settings(values):
-    """The `RunSettings` of which `asdict` gave these; ValueError or TypeError if none did."""
-    for field in (field for field in fields(RunSettings) if field.name in values):
-        value, kinds = values[field.name], {float: (float, int), bool: int}.get(field.type, field.type)
-        if not isinstance(value, kinds) or (field.type is not str and abs(value) >= 2**64):
-            raise ValueError(f"it has {field.name}={reprlib.repr(value)}")
-    return RunSettings(**values)

@@ -2,7 +2,7 @@
 
 import math
 import reprlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import torch
 from torch import nn
@@ -51,7 +51,7 @@ class RunSettings:
             images: for choosing settings.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: a value of another type, or outside its range.
     """
 
     data: str = "subset"
@@ -75,6 +75,10 @@ class RunSettings:
     held_out: bool = False
 
     def __post_init__(self):
+        for field in fields(self):
+            value, (kinds, words) = getattr(self, field.name), KINDS[field.type]
+            if not isinstance(value, kinds) or (field.type is int and abs(value) >= 2**63):
+                raise ValueError(f"{field.name} must be {words}, got {reprlib.repr(value)}")
         check_sizes(image_size=self.image_size, batch_size=self.batch_size, num_epochs=self.num_epochs)
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
@@ -94,6 +98,8 @@ class RunSettings:
         return f"ResNet-{self.depth}" if self.shortcuts else f"plain-{self.depth}"
 
 
+KINDS = {str: (str, "a string"), bool: (int, "True or False"), int: (int, "a whole number of 64 bits"),
+         float: ((float, int), "a number")}
 CHOICES = {"data": ("subset", "full"), "depth": tuple(MODELS), "stem": STEMS, "optimizer": tuple(OPTIMIZERS),
            "schedule": SCHEDULES, "precision": PRECISIONS}
 
@@ -127,11 +133,17 @@ LADDER = _climb(
     ("batches of 128", {"batch_size": 128}),
     ("a stem for small images", {"stem": "3x3"}),
 )
+
+
+def _rung(change):
+    return next(rung.settings for rung in LADDER if rung.change == change)
+
+
 RECIPES = {
     "quick": RunSettings(),
     "article": ARTICLE,
     "modern": LADDER[-1].settings,  # what ten years taught, all of it
-    "fast": replace(LADDER[3].settings, num_epochs=3),  # for a class that has three minutes
+    "fast": replace(_rung("one-cycle learning rate"), num_epochs=3),  # for a class that has three minutes
 }
 
 
@@ -254,7 +266,7 @@ def prepare_run(settings, device=None, root=None):
     generator = torch.Generator().manual_seed(settings.seed)
     train_iter, test_iter = _load_batches(settings, device, root, generator)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+        torch.default_generator.manual_seed(settings.seed)  # not those of GPUs: weights begin on the CPU
         net = MODELS[settings.depth](shortcuts=settings.shortcuts, stem=settings.stem).apply(init_weights).to(device)
     optimizer = _make_optimizer(settings, net)
     scheduler = _make_scheduler(settings, optimizer, settings.num_epochs * len(train_iter))

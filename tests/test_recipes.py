@@ -12,7 +12,9 @@ from resnet_helpers.recipes import RECIPES, RunSettings, prepare_run
     ({"stem": "5x5"}, "3x3-pool"), ({"schedule": "cosine"}, "one-cycle"), ({"precision": "float16"}, "bfloat16"),
     ({"lr": 0}, "above 0"), ({"lr": float("nan")}, "above 0"), ({"batch_size": 0}, "at least 1"),
     ({"num_epochs": 1.5}, "whole number"), ({"image_size": -1}, "at least 1"), ({"weight_decay": -1}, "at least 0"),
-    ({"label_smoothing": 1.0}, "below 1"), ({"shift": 28}, "27 pixels")])
+    ({"label_smoothing": 1.0}, "below 1"), ({"shift": 28}, "27 pixels"), ({"shift": 1.5}, "whole number"),
+    ({"flip": "no"}, "flip must be True or False"), ({"lr": "0.1"}, "lr must be a number"),
+    ({"seed": 2**70}, "64 bits"), ({"optimizer": None}, "optimizer must be a string")])
 def test_wrong_settings_are_refused_with_what_is_allowed(wrong, named):
     with pytest.raises(ValueError, match=named):
         RunSettings(**wrong)
@@ -52,13 +54,14 @@ def test_schedules(schedule, first, highest_at):
     assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.05 if schedule == "constant" else 0, abs=1e-6)
 
 
-def test_a_run_depends_on_its_seed_alone_and_leaves_the_global_one_alone():
+def test_a_run_depends_on_its_seed_alone_and_leaves_the_global_one_alone(monkeypatch):
     torch.manual_seed(1)
     before = torch.get_rng_state()
     first = prepare_run(RunSettings(flip=True, shift=2))
     X, _ = next(iter(first.train_iter))
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(7)
+    monkeypatch.setattr(torch, "manual_seed", None)  # it would seed GPUs, too
     again, other = (prepare_run(RunSettings(flip=True, shift=2, seed=seed)) for seed in (0, 1))
     assert torch.equal(next(iter(again.train_iter))[0], X)
     assert torch.equal(again.net[0][0].weight, first.net[0][0].weight)
