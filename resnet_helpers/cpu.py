@@ -22,7 +22,7 @@ SMALL_MAP = 16  # positions: up to 4 x 4
 
 # --- memory ---
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # names and numbers of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4  # names and numbers of glibc's malloc.h
 _users, _lock = 0, threading.Lock()
 
 
@@ -50,6 +50,7 @@ def kept_memory():
             _users -= 1
             if not _users:  # the values that glibc reaches by itself where large blocks are freed
                 libc.mallopt(_M_MMAP_MAX, 65_536)
+                libc.mallopt(_M_MMAP_THRESHOLD, 2**25)
                 libc.mallopt(_M_TRIM_THRESHOLD, 2**26)
                 libc.malloc_trim(0)
 
@@ -160,7 +161,8 @@ def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)
     """`torch.conv2d`, by way of `_SmallMapConvolution` where that pays."""
     arguments = input, weight, bias, stride, padding, dilation, groups
     if (input.dim() != 4 or isinstance(padding, str) or _pair(dilation) != (1, 1) or groups != 1
-            or input.device.type != "cpu" or not (weight.requires_grad and torch.is_grad_enabled())):
+            or input.device.type != "cpu" or not input.is_floating_point()
+            or not (weight.requires_grad and torch.is_grad_enabled())):
         return torch.conv2d(*arguments)
     stride, padding = _pair(stride), _pair(padding)
     height, width = ((n + 2 * p - k) // s + 1

@@ -11,9 +11,11 @@ import sys
 
 from resnet_helpers.limits import usable_cores
 
-IS_FIXED = "OMP_NUM_THREADS" in os.environ  # the number of threads: somebody has said it
+OURS = "RESNET_HELPERS_NUM_THREADS"  # tells a process that this one starts that nobody asked for OMP_NUM_THREADS
+IS_FIXED = os.environ.get("OMP_NUM_THREADS") not in (None, os.environ.get(OURS))  # somebody said how many threads
 
 if "torch" not in sys.modules:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # of GNU's OpenMP, as in PyTorch for Linux
     if (cores := usable_cores()) < (os.cpu_count() or 1):  # a container's share; PyTorch takes all cores there are
-        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+        if not IS_FIXED:
+            os.environ["OMP_NUM_THREADS"] = os.environ[OURS] = str(cores)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from resnet_helpers import limits
+from resnet_helpers import limits, threads
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="control groups are Linux's")
 GROUP = {"memory.max": "1000\n", "memory.current": "700\n", "cpu.max": "max 100000\n",
@@ -109,6 +109,17 @@ def test_no_more_threads_than_cores_unless_the_user_says_so(code, variables, thr
     done = subprocess.run([sys.executable, "-c", f"{code}\nprint(torch.get_num_threads())"], check=True,
                           env=environment | variables, capture_output=True, text=True)
     assert int(done.stdout) == threads if threads else int(done.stdout) <= limits.usable_cores()
+
+
+@pytest.mark.parametrize(("variables", "is_fixed"), [({"CPU_LIMIT": "1"}, False),
+                                                     ({"CPU_LIMIT": "1", "OMP_NUM_THREADS": "2"}, True)])
+def test_a_child_process_knows_whether_the_user_chose_the_number_of_threads(variables, is_fixed):
+    environment = {name: text for name, text in os.environ.items() if name not in ("OMP_NUM_THREADS", threads.OURS)}
+    child = "from resnet_helpers import threads; print(threads.IS_FIXED)"
+    parent = f"import resnet_helpers, subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    done = subprocess.run([sys.executable, "-c", parent], env=environment | variables, check=True, capture_output=True,
+                          text=True)
+    assert done.stdout.strip() == str(is_fixed)
 
 
 @pytest.mark.parametrize(("code", "variables", "count"), [
