@@ -185,9 +185,17 @@ def scale_images(images, size=None):
     """Turn uint8 images (n, H, W) into float32 (n, 1, H', W') in [0, 1], resized to `size` = (H', W')."""
     X = images.unsqueeze(1).float()
     if size is not None and size != X.shape[-2:]:
-        X = F.interpolate(X, size=size, mode="bilinear", align_corners=False, antialias=True)
-        X = X.round_()  # an image of 8 bits stays one, as with PIL
+        X = _resize(X, size).round_()  # an image of 8 bits stays one, as with PIL
     return X.div_(255)
+
+
+def _resize(X, size):
+    try:
+        return F.interpolate(X, size=size, mode="bilinear", align_corners=False, antialias=True)
+    except NotImplementedError:  # on Apple's GPUs before PyTorch 2.7
+        if X.device.type == "cpu":
+            raise
+        return _resize(X.cpu(), size).to(X.device)
 
 
 def _pair(resize):

@@ -91,6 +91,29 @@ def test_values_are_those_of_torchvisions_resize_and_totensor(resize):
     assert (X - reference).abs().max() <= 1 / 255 + 1e-6
 
 
+class OnApplesGpu:
+    """Images on a device that cannot resize them."""
+
+    def __init__(self, X):
+        self.X, self.device = X, torch.device("meta")
+
+    def cpu(self):
+        return self.X
+
+
+def test_what_a_gpu_cannot_resize_is_resized_on_the_cpu(monkeypatch):
+    interpolate = data.F.interpolate
+
+    def as_before_pytorch_2_7(X, **kwargs):
+        if isinstance(X, OnApplesGpu):
+            raise NotImplementedError("aten::_upsample_bilinear2d_aa.out")
+        return interpolate(X, **kwargs)
+
+    monkeypatch.setattr(data.F, "interpolate", as_before_pytorch_2_7)
+    resized = data._resize(OnApplesGpu(torch.zeros(2, 1, 28, 28)), (96, 96))
+    assert resized.shape == (2, 1, 96, 96) and resized.device.type == "meta"
+
+
 def numbered(n, batch_size, **kwargs):
     """Batches of n black images whose labels are 0 .. n - 1."""
     return ImageBatches(torch.zeros(n, 2, 2, dtype=torch.uint8), torch.arange(n), batch_size, **kwargs)
