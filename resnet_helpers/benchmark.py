@@ -327,9 +327,9 @@ def describe(report):
            f"torch {versions['torch']}")
     yield (f"at best: {peaks['float32'] / 1e9:,.0f} GFLOP/s in float32, {peaks['bfloat16'] / 1e9:,.0f} in bfloat16 "
            f"(matrix products), {peaks['bandwidth'] / 1e9:.1f} GB/s (copying)")
-    yield (f"ResNet-18, {report['steps']} batches of {report['batch_size']}; images/s with everything counted, curves "
-           f"too; 1st point: seconds from the start of Python to the first point of the curves, after "
-           f"{math.ceil(report['steps'] / REPORTS_PER_EPOCH)} batches")
+    yield (f"ResNet-18, {report['steps']} batches of {report['batch_size']}, or one epoch if that is less; images/s "
+           f"with everything counted, curves too; 1st point: seconds from the start of Python to the first point of "
+           f"the curves, after {math.ceil(report['steps'] / REPORTS_PER_EPOCH)} batches at most")
     yield ""
     yield (f"{'px':>4} {'data':>7}  {'loop':8} {'precision':9} {'images/s':>9} {'ratio':>6} {'of peak':>8} "
            f"{'of memory':>9} {'curves':>7} {'memory':>8} {'1st point':>9}")
