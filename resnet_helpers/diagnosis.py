@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import re
 import traceback
 import warnings
 
@@ -35,8 +36,8 @@ def check_images(X, net):
 
     Warn if they have pixels far from the numbers around 0 to 1 that nets are made for.
     """
-    if not torch.is_tensor(X) or X.dim() != 4 or not X.numel():
-        return
+    if not torch.is_tensor(X) or X.dim() != 4 or not X.numel() or not X.is_floating_point():
+        return  # whole numbers autocast leaves alone, and a net may convert them itself
     if reason := _why_wrong_type(X, net):
         raise UnsuitableBatchError(reason)
     low, high = torch.aminmax(X)
@@ -101,7 +102,7 @@ def why_unsuitable(error, net, X, y):
         return None
     shape, text = tuple(X.shape), str(error)
     first = next((layer for layer in net.modules() if isinstance(layer, nn.Conv2d)), None)
-    if reason := _why_wrong_type(X, net):
+    if "type" in text and (reason := _why_wrong_type(X, net)):
         return reason
     if len(X) == 1 and "more than 1 value per channel" in text:
         return ("a batch of one image cannot be used for training: batch norm needs more than one value in each "
@@ -124,14 +125,15 @@ def why_unsuitable(error, net, X, y):
 
 # --- memory ---
 
-SIGNS_OF_FULL_MEMORY = ("not enough memory", "can't allocate memory", "out of memory",
-                        "could not create a primitive")  # as oneDNN, behind the convolutions on CPUs, calls it
+# The last is what oneDNN, behind the convolutions on CPUs, calls it; with "descriptor" it has no way to compute this.
+SIGNS_OF_FULL_MEMORY = re.compile("not enough memory|can't allocate memory|out of memory"
+                                  "|could not create a primitive(?! descriptor)")
 
 
 def is_full(error):
     """Does an error say that there was no memory?"""
     return (isinstance(error, (torch.OutOfMemoryError, MemoryError)) or isinstance(error, RuntimeError)
-            and any(sign in str(error) for sign in SIGNS_OF_FULL_MEMORY))
+            and SIGNS_OF_FULL_MEMORY.search(str(error)) is not None)
 
 
 def kept_bytes(step, net):
@@ -177,5 +179,5 @@ def memory_full(X, fitting):
         advice = "Take a smaller batch size"
     else:
         advice = "Not even two images fit: take smaller images or a smaller net, or close other programs and notebooks"
-    return MemoryFullError(f"the memory is full: a training step on {images} does not fit. {advice}. The net is as the "
-                           f"last whole step left it")
+    return MemoryFullError(f"the memory is full: a training step on {images} does not fit. {advice}. The "
+                           f"weights are those of the last whole step")

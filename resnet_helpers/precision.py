@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import time
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ BFLOAT16_LAST = Way("bfloat16", torch.channels_last)
 
 
 def ways_to_try(device):
-    """The ways of which "auto" takes the fastest."""
+    """The ways of which "auto" takes the fastest: bfloat16 only where matrices are multiplied much faster in it."""
     is_faster = bfloat16_gain(device) >= GAIN
     if device.type == "cpu":
         return [BFLOAT16_LAST, FLOAT32_LAST, FLOAT32] if is_faster else [FLOAT32_LAST, FLOAT32]
@@ -43,10 +44,9 @@ class Arithmetic:
 
     Args:
         precision: "float32", as PyTorch computes without being told anything; "bfloat16"; or "auto": the first steps
-            of the run try what may be faster on the device, and the fastest stays: bfloat16, if matrices are multiplied
-            much faster in it, and on CPUs float32 with the channels last. On a CPU "auto" also takes fewer threads
-            while other programs use the cores; another number of threads adds up in another order, so the others keep
-            it.
+            of the run try what may be faster on the device, and the fastest stays, see `ways_to_try`. On a CPU "auto"
+            also takes fewer threads while other programs use the cores; another number of threads adds up in another
+            order, so the others keep it.
         device: a `torch.device`.
 
     Attributes:
@@ -62,7 +62,8 @@ class Arithmetic:
         self.cores = SharedCores() if precision == "auto" and device.type == "cpu" else None
         ways = {"float32": [PLAIN], "bfloat16": [BFLOAT16_LAST]}.get(precision) or ways_to_try(device)
         self.device, self.net, self.is_plain = device, None, ways == [PLAIN]
-        self._way, self.trial = ways[0], Trial(ways) if len(ways) > 1 else None
+        long = 1.0 if device.type == "cpu" else math.inf  # what a GPU's first step loads can take that long
+        self._way, self.trial = ways[0], Trial(ways, long=long) if len(ways) > 1 else None
 
     @property
     def precision(self):
@@ -100,7 +101,7 @@ class Arithmetic:
             yield
 
     @contextlib.contextmanager
-    def step(self):
+    def step(self, num_images):
         """The context of a whole training step; times it as long as ways are being tried."""
         if self.trial is None:
             yield
@@ -111,7 +112,7 @@ class Arithmetic:
         begin = time.perf_counter()
         yield
         synchronize(self.device)
-        self.trial.add(time.perf_counter() - begin)
+        self.trial.add(time.perf_counter() - begin, num_images)
         self._way = self.trial.winner or self.trial.next
         if self.trial.winner:
             self.trial = None
@@ -136,7 +137,7 @@ def can_fuse(device, is_plain):
 
 
 class Trial:
-    """Finds out which of several ways of doing a step takes the least time, by taking turns.
+    """Finds out which of several ways of doing a step takes the least time for an image, by taking turns.
 
     The first step of each way also loads its kernels and gets its memory: it counts only if it takes longer than
     `long`, where that no longer matters and every further step in a slow way would cost.
@@ -148,28 +149,27 @@ class Trial:
     """
 
     def __init__(self, names, steps=3, long=1.0):
-        self.seconds, self.steps, self.long = {name: [] for name in names}, steps, long
+        self.tried, self.steps, self.long = {name: [] for name in names}, steps, long  # (seconds, images) of steps
 
     def _is_tried(self, name):
-        seconds = self.seconds[name]
-        return len(seconds) >= self.steps or any(s > self.long for s in seconds)
+        return len(self.tried[name]) >= self.steps or any(seconds > self.long for seconds, _ in self.tried[name])
 
     @property
     def next(self):
         """The way whose turn it is."""
-        return min((name for name in self.seconds if not self._is_tried(name)), key=lambda name:
-                   len(self.seconds[name]))
+        return min((name for name in self.tried if not self._is_tried(name)), key=lambda name: len(self.tried[name]))
 
-    def add(self, seconds):
-        """Note what the step of `next` took."""
-        self.seconds[self.next].append(seconds)
+    def add(self, seconds, num_images):
+        """Note what the step of `next` took, and for how many images: an epoch's last batch may have fewer."""
+        self.tried[self.next].append((seconds, num_images))
 
     @property
     def winner(self):
         """The fastest, once all have had their steps; else None."""
-        if not all(map(self._is_tried, self.seconds)):
+        if not all(map(self._is_tried, self.tried)):
             return None
-        return min(self.seconds, key=lambda name: min(self.seconds[name][1:] or self.seconds[name]))
+        return min(self.tried, key=lambda name: min(seconds / num_images for seconds, num_images
+                                                    in self.tried[name][1:] or self.tried[name]))
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from resnet_helpers.training import History, Timer
 class BackgroundRun:
     """A run in a thread of its own. It can be paused between two steps, and stopped even within one.
 
-    `on_progress` and `on_change` are called in that thread.
+    `on_progress` is called in that thread, `on_change` there and in the one that pauses, resumes or stops the run.
 
     Args:
         settings: `recipes.RunSettings`.

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import json
 import math
-import os
 import platform
 import reprlib
 import time
@@ -23,7 +22,7 @@ from resnet_helpers.cpu import respect_cores
 from resnet_helpers.data import ImageBatches
 from resnet_helpers.errors import NonFiniteLossError
 from resnet_helpers.files import refuse_special, written_whole
-from resnet_helpers.limits import available_memory
+from resnet_helpers.limits import available_memory, usable_cores
 from resnet_helpers.precision import Arithmetic
 
 
@@ -111,9 +110,15 @@ def accuracy(y_hat, y):
     Args:
         y_hat: scores or logits (n, classes), the largest is the prediction; or predicted classes (n,).
         y: true classes (n,).
+
+    Raises:
+        ValueError: predictions and classes are not of one shape.
     """
     if y_hat.dim() > 1 and y_hat.shape[1] > 1:
         y_hat = y_hat.argmax(dim=1)
+    if y_hat.shape != y.shape:  # PyTorch would compare each with each, and count more than there are
+        raise ValueError(f"there must be one class for each prediction, and these are classes {tuple(y.shape)} for "
+                         f"predictions {tuple(y_hat.shape)}")
     return float((y_hat.type(y.dtype) == y).sum())
 
 
@@ -128,7 +133,7 @@ def evaluate_accuracy_gpu(net, data_iter, device=None):
         device: where to compute; None means where the net's parameters are.
 
     Raises:
-        ValueError: `data_iter` gave no batch.
+        ValueError: `data_iter` gave no batch, or labels that are not one class for each image.
     """
     if isinstance(net, nn.Module):
         net.eval()
@@ -399,7 +404,7 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
             or can only be gone through once; nothing to resume.
         NonFiniteLossError: the loss became infinite or NaN. The message says when, and what to try; its
             attribute `history` has what was recorded before. The weights are put back to where they were at the last
-            record that a finite loss followed, or at the beginning.
+            record but one, or at the beginning.
         UnsuitableBatchError: a batch has the wrong type, shape or labels for the net; the message says what to change.
         MemoryFullError: there is not enough memory for a step; the message proposes a batch size that fits.
     """
@@ -410,7 +415,7 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
         if hasattr(batches, "__next__") and num_epochs > 1:
             raise ValueError(f"{name} can be gone through only once, but every epoch needs it: pass a list, a "
                              f"DataLoader or what load_data_fashion_mnist gives, not an iterator or generator")
-    device = torch.device(device or next((p.device for p in net.parameters()), "cpu"))
+    device = torch.device(next((p.device for p in net.parameters()), "cpu") if device is None else device)
     respect_cores()
     arithmetic = Arithmetic(precision, device)
     arithmetic.prepare(net)
@@ -425,8 +430,7 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
     else:
         history.records = []
     history.describe(net, optimizer, scheduler, num_epochs, device, arithmetic.precision)
-    labels = train_iter.labels if isinstance(train_iter, ImageBatches) else None
-    step = TrainingStep(net, arithmetic, optimizer, loss, labels, is_alone=all_reduce is None)
+    step = TrainingStep(net, arithmetic, optimizer, loss, labels_of(train_iter), is_alone=all_reduce is None)
     return _fit(step, train_iter, test_iter, num_epochs, scheduler, reports_per_epoch, history, timer, all_reduce)
 
 
@@ -461,7 +465,7 @@ def _fit(train_step, train_iter, test_iter, num_epochs, scheduler, reports_per_e
             examples = seen + n
             timer.stop()
             history.config["precision"] = arithmetic.precision
-            test_acc = None if test_iter is None else _test_accuracy(net, test_iter, arithmetic, all_reduce)
+            test_acc = None if test_iter is None else train_step.test_accuracy(test_iter, all_reduce)
             record = history.add(epoch + 1, step, train_loss, train_acc, test_acc, examples, timer.sum())
             history.completed = epoch + 1 == num_epochs
             yield record
@@ -485,7 +489,7 @@ class TrainingStep:
         """Train on (X, y); returns its loss, logits and classes, on the device.
 
         Raises:
-            UnsuitableBatchError, MemoryFullError: with what is wrong and what to do; the weights are unchanged.
+            UnsuitableBatchError, MemoryFullError: with what is wrong and what to do; the parameters are unchanged.
         """
         X, y = diagnosis.unpack(batch)
         if self.is_first:
@@ -502,7 +506,7 @@ class TrainingStep:
         raise diagnosis.memory_full(X, self._largest_that_fits(X, y))
 
     def _train(self, X, y):
-        with self.arithmetic.step():
+        with self.arithmetic.step(len(y)):
             self.optimizer.zero_grad()
             l, y_hat, y = self._forward(X, y)
             l.backward()
@@ -512,17 +516,35 @@ class TrainingStep:
 
     def _forward(self, X, y):
         y_hat = self._logits(X)
-        # Labels on a GPU are not looked at after the first step, for which it would have to be waited.
-        if self.is_first or (self.labels is None and y.device.type == "cpu"):
-            labels = y if self.labels is None else self.labels
-            diagnosis.check_labels(labels, y_hat, getattr(self.loss, "ignore_index", None))
+        self._check_labels(y, y_hat, self.labels, self.is_first)
         y = y.to(self.arithmetic.device, torch.int64)
         return self.loss(y_hat.float(), y), y_hat, y
+
+    def _check_labels(self, y, y_hat, labels, is_first):
+        """Raise `UnsuitableBatchError` if labels of a batch, or `labels` of all, are no classes.
+
+        Those on a GPU are not looked at after the first step, for which it would have to be waited.
+        """
+        if is_first or (labels is None and y.device.type == "cpu"):
+            diagnosis.check_labels(y if labels is None else labels, y_hat, getattr(self.loss, "ignore_index", None))
 
     def _logits(self, X):
         X = self.arithmetic.batch(X)
         with self.arithmetic.autocast():
             return self.net(X)
+
+    def test_accuracy(self, test_iter, all_reduce):
+        """Like `evaluate_accuracy_gpu`, in the precision of the run, over all processes, read from the device once."""
+        self.net.eval()
+        sums, labels = BatchSums(all_reduce), labels_of(test_iter)
+        with torch.no_grad(), self.arithmetic.autocast():
+            for i, (X, y) in enumerate(map(diagnosis.unpack, test_iter)):
+                with diagnosis.explained(self.net, X, y):
+                    y_hat = self.net(self.arithmetic.batch(X))
+                    self._check_labels(y, y_hat, labels, is_first=i == 0)
+                    y = y.to(self.arithmetic.device)
+                    sums.add(torch.zeros((), device=y.device), y_hat, y)
+        return sums.read()[1]
 
     def _check_memory(self, X):
         """Raise `MemoryFullError` if a step would surely need more than there is.
@@ -567,6 +589,11 @@ MOST_KEPT = 5000  # times the bytes of its images, or less, is what a net keeps 
 PEAK = 2.0  # times as much, or less, is what a step needs at its peak
 
 
+def labels_of(batches):
+    """The labels of all batches if they are known beforehand, else None."""
+    return batches.labels if isinstance(batches, ImageBatches) else None
+
+
 def report_batches(train_iter, reports_per_epoch):
     """After which batches (1, 2, ...) of an epoch to report: evenly spaced, without the last, which always is.
 
@@ -577,18 +604,6 @@ def report_batches(train_iter, reports_per_epoch):
     except TypeError:  # a stream: its length is known when it ends, and that is when to report
         return set()
     return {math.ceil(k * n / reports_per_epoch) for k in range(1, reports_per_epoch)} - {n}
-
-
-def _test_accuracy(net, test_iter, arithmetic, all_reduce):
-    """Like `evaluate_accuracy_gpu`, in the precision of the run, over all processes, read from the device once."""
-    net.eval()
-    sums = BatchSums(all_reduce)
-    with torch.no_grad(), arithmetic.autocast():
-        for X, y in map(diagnosis.unpack, test_iter):
-            with diagnosis.explained(net, X, y):
-                y = y.to(arithmetic.device)
-                sums.add(torch.zeros((), device=y.device), net(arithmetic.batch(X)), y)
-    return sums.read()[1]
 
 
 class BatchSums:
@@ -668,8 +683,9 @@ def describe_hardware(device):
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return {"device": str(device), "name": properties.name, "memory_bytes": properties.total_memory}
-    return {"device": str(device), "name": _cpu_name(), "cores": os.cpu_count(),
-            "threads": torch.get_num_threads()}
+    if device.type != "cpu":
+        return {"device": str(device), "name": f"{device.type.upper()}, {_cpu_name()}"}
+    return {"device": str(device), "name": _cpu_name(), "cores": usable_cores(), "threads": torch.get_num_threads()}
 
 
 def name_hardware(hardware):

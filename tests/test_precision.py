@@ -70,8 +70,25 @@ def test_auto_takes_what_was_fastest_in_the_first_steps(monkeypatch, gain, tried
 def test_trial_takes_turns_and_ends_as_soon_as_it_can(seconds, winner):
     trial, left = Trial("ab"), {name: list(s) for name, s in seconds.items()}
     while trial.winner is None:
-        trial.add(left[trial.next].pop(0))
+        trial.add(left[trial.next].pop(0), num_images=16)
     assert trial.winner == winner and not any(left.values())
+
+
+def test_a_step_with_fewer_images_does_not_win_by_that():
+    trial = Trial("ab")
+    for _ in range(3):
+        trial.add(0.5, num_images=100)  # a
+        trial.add(0.4, num_images=10)  # b
+    assert trial.winner == "a"
+
+
+def test_the_first_step_on_a_gpu_may_take_long_without_being_counted(monkeypatch):
+    monkeypatch.setattr(precision, "bfloat16_gain", lambda device: 3.0)
+    trial = Arithmetic("auto", torch.device("cuda")).trial
+    for seconds in (5.0, 0.3, 0.1, 0.2, 0.1, 0.2):
+        trial.add(seconds, num_images=16)
+    assert trial.winner.precision == "bfloat16"
+    assert Arithmetic("auto", CPU).trial.long == 1.0
 
 
 def test_gain_is_measured_and_none_is_expected_where_nobody_has_tried():

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import resnet_helpers as d2l
+from resnet_helpers import training
 from resnet_helpers.data import ImageBatches
 from resnet_helpers.training import report_batches
 
@@ -56,6 +57,25 @@ def test_accuracy_counts_right_answers():
     y = torch.tensor([0, 2, 1])
     assert d2l.accuracy(torch.tensor([[0.9, 0.1, 0], [0.1, 0.8, 0.1], [0, 1, 0]]), y) == 2.0
     assert d2l.accuracy(torch.tensor([0, 2, 2]), y) == 2.0
+
+
+@pytest.mark.parametrize(("y_hat", "y"), [((3, 4), (3, 1)), ((3, 4), (3, 4)), ((3, 1), (3,)), ((3,), (3, 1))])
+def test_accuracy_refuses_what_it_would_compare_each_with_each(y_hat, y):
+    with pytest.raises(ValueError, match="one class for each prediction"):
+        d2l.accuracy(torch.zeros(y_hat), torch.zeros(y, dtype=torch.int64))
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="that device is there")
+def test_device_number_0_is_not_the_cpu():
+    with pytest.raises((RuntimeError, AssertionError)):
+        d2l.fit(nn.Linear(2, 2), [], device=0)
+
+
+def test_hardware_says_how_many_cores_may_be_used_and_none_for_other_devices(monkeypatch):
+    monkeypatch.setenv("CPU_LIMIT", "1")
+    assert training.describe_hardware(torch.device("cpu"))["cores"] == 1
+    gpu = training.describe_hardware(torch.device("mps"))
+    assert gpu["name"].startswith("MPS") and training.name_hardware(gpu) == gpu["name"]
 
 
 @pytest.mark.parametrize(("cuda", "mps", "i", "device"), [
