@@ -221,7 +221,7 @@ def draw_block(costs, maps=None):
     _addition(ax, costs)
     if maps:
         _draw_maps(ax, maps, convolved=bool(costs.shortcut))
-    ax.text(0.09, bottom + 0.1, "on edges: channels × height × width; in boxes: parameters last"
+    ax.text(0.09, bottom + 0.1, "at arrows: channels × height × width; in boxes: parameters last"
             + ("; pictures: one channel, blue below zero, orange above" if maps else ""),
             fontsize=10, color=GREY, va="bottom")
     return fig

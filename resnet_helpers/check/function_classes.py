@@ -54,7 +54,7 @@ def nested_or_not(answers):
             f"A, for the target of section 1.3: {', '.join(f'{doubled[k - 1]:.3f} at k = {k}' for k in (1, 2, 4, 8))}; "
             f"a doubling never makes it worse.\n"
             "C is not nested, and yet a larger degree does no harm: with a coefficient near zero it comes as near to "
-            "F_k as you like. Nested classes are never worse; classes that are not nested need not be.")
+            "F_k as you like. Nested classes never fit the data worse; others may.")
 
 
 # --- a family of the reader's own ---
