@@ -1,4 +1,4 @@
-"""Pages and slides from the notebooks: `python -m resnet_helpers.publish --help`."""
+"""Pages, slides and copies for a class from the notebooks: `python -m resnet_helpers.publish --help`."""
 
 import argparse
 import html
@@ -16,8 +16,12 @@ INSTALL = "npm install --prefix {} reveal.js@4 mathjax@2 jquery@3 requirejs@2"
 LOCAL = {"reveal": "reveal.js", "mathjax": "mathjax/MathJax.js", "jquery": "jquery/dist/jquery.min.js",
          "requirejs": "requirejs/require.js"}
 MATHJAX_OPTIONS = "?config=TeX-AMS_CHTML-full,Safe"
+GUIDE = "TEACHING.md"  # not for the class
+SOLUTION = "solution"  # the tag of a cell that solves an exercise
+WORDS_ON_SOLUTIONS = "The folded cell after each exercise (click on its bar to open it) holds a solution. "
 EPILOG = f"""\
-The pages load reveal.js, MathJax, jQuery and RequireJS from the network while they are read. To do without it, run
+Pages and slides load reveal.js, MathJax, jQuery and RequireJS from the network while they are read. To do without it,
+run (npm comes with Node.js)
   {INSTALL.format(f"OUT/{ASSETS}")}
 first: pages that are then made in OUT use the copies there, and OUT can be taken along as a whole.
 Speaker notes open with the key S."""
@@ -26,9 +30,10 @@ Speaker notes open with the key S."""
 def make_parser():
     """The options."""
     parser = argparse.ArgumentParser(prog="python -m resnet_helpers.publish", epilog=EPILOG,
-                                     description="Make web pages or slides of all notebooks, as they were saved.",
+                                     description="Make web pages, slides or copies for a class of all notebooks.",
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("site", "slides"), help="pages with an index, or a slide show per notebook")
+    parser.add_argument("kind", choices=KINDS, help="pages with an index, a slide show per notebook, or notebooks "
+                        "without outputs and solutions")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to; made if it is not there")
     parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS, metavar="FOLDER",
                         help="where the notebooks are (those of this course)")
@@ -46,7 +51,9 @@ def main(arguments=None):
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"{options.out} cannot be made: {error}")
-    for page in (make_site if options.kind == "site" else make_slides)(paths, options.out):
+    if options.out.samefile(options.notebooks):
+        parser.error(f"{options.out} is where the notebooks are: name another folder")
+    for page in KINDS[options.kind](paths, options.out):
         print(page)
     return 0
 
@@ -86,6 +93,26 @@ def make_slides(paths, out):
         body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
         shown = [cell for cell in notebook.cells if cell.metadata.get("slideshow", {}).get("slide_type") != "skip"]
         yield _write(out / f"{path.stem}.slides.html", _with_descriptions(body, shown))
+
+
+def make_copies(paths, out):
+    """Copies of the notebooks without outputs and solutions, and of the glossary beside them; yields their paths."""
+    import nbformat
+    for path in paths:
+        notebook = nbformat.read(path, as_version=4)
+        notebook.metadata.pop("widgets", None)
+        notebook.cells = [cell for cell in notebook.cells if SOLUTION not in cell.metadata.get("tags", [])]
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+            cell.source = cell.source.replace(WORDS_ON_SOLUTIONS, "")
+        yield _write(out / path.name, nbformat.writes(notebook) + "\n")
+    for path in sorted(paths[0].parent.glob("*.md")):
+        if path.name != GUIDE:
+            yield _write(out / path.name, path.read_text(encoding="utf-8"))
+
+
+KINDS = {"site": make_site, "slides": make_slides, "class": make_copies}
 
 
 def _urls(out, *names):

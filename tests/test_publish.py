@@ -44,6 +44,27 @@ def test_one_command_makes_a_site_whose_links_lead_somewhere(tmp_path):
     assert "linestyle" in pages["03_resnet_model.html"]  # code that slides fold
 
 
+def test_copies_for_a_class_have_all_but_outputs_and_solutions(tmp_path, capsys):
+    assert publish.main(["class", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in NOTEBOOKS} | {"GLOSSARY.md"}
+    for path in NOTEBOOKS:
+        original, copy = (nbformat.read(p, as_version=4) for p in (path, tmp_path / path.name))
+        nbformat.validate(copy)
+        left_out = [cell for cell in original.cells if cell.id not in {c.id for c in copy.cells}]
+        assert left_out and all(cell.source.startswith("# A solution") for cell in left_out)
+        assert not any(cell.get("outputs") or cell.get("execution_count") for cell in copy.cells)
+        text = "\n".join(cell.source for cell in copy.cells)
+        assert "a solution" not in text.lower() and "solution_" not in text
+
+
+def test_the_notebooks_themselves_are_not_overwritten(tmp_path, capsys):
+    kept = tmp_path / NOTEBOOKS[0].name
+    kept.write_bytes(NOTEBOOKS[0].read_bytes())
+    with pytest.raises(SystemExit):
+        publish.main(["class", str(tmp_path / "." / ""), "--notebooks", str(tmp_path)])
+    assert "name another folder" in capsys.readouterr().err and kept.read_bytes() == NOTEBOOKS[0].read_bytes()
+
+
 def test_slides_hold_the_notes_and_fold_code_where_a_picture_is_the_point(tmp_path, capsys):
     decks = list(publish.make_slides(NOTEBOOKS, tmp_path))
     assert [deck.name for deck in decks] == [f"{path.stem}.slides.html" for path in NOTEBOOKS]
