@@ -25,6 +25,14 @@ BATCH_SIZE, LR, REPORTS_PER_EPOCH = 256, 0.05, 5
 LOOPS = ("article", "package")
 SUBSET, FULL_SET = 6000, 60_000  # training images
 FLOPS_PER_MULTIPLY_ADD, PASSES = 2, 3  # forward, and backward to inputs and to weights
+EPILOG = """\
+Columns of the table:
+  ratio      images/s, in those of the article's loop
+  of peak    arithmetic that is done, in what matrix products reach
+  of memory  traffic that the activations need at least, in what copying reaches
+  curves     share of the time that drawing takes
+  memory     the most that the process and its workers held at once (Linux only)
+  1st point  from the start of Python to the first point of the curves"""
 
 
 @dataclass
@@ -377,10 +385,11 @@ def draw(report):
 
 def main(arguments=None):
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m resnet_helpers.benchmark", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m resnet_helpers.benchmark", description=__doc__.split("\n")[0],
+                                     epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[96, 28], metavar="PX", help="image sizes (96 28)")
     parser.add_argument("--data", type=int, nargs="+", metavar="N", help="numbers of training images (6000, the subset "
-                        "that comes with the package, and 60000, the full data set, if it can be had)")
+                        "that comes with the package, and 60000, the full set, which is downloaded if it is not here)")
     parser.add_argument("--steps", type=int, default=20, help="at most so many batches of 256 a measurement (20)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw them there (.png, .svg, .pdf)")

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import textwrap
 import threading
 import time
 from dataclasses import asdict, fields, replace
@@ -29,7 +30,7 @@ HELP = {
     "image_size": "pixels that the images are resized to",
     "depth": "layers of the network",
     "shortcuts": "residual connections, or a plain network of the same layers",
-    "stem": "first layer; a 7x7 of stride 2 is followed by pooling",
+    "stem": "first convolution; 7x7 has stride 2, the others 1, and all but 3x3 are followed by pooling",
     "normalize": "subtract the mean of the training images, divide by their standard deviation",
     "flip": "mirror training images at random",
     "shift": "move training images at random by up to so many pixels",
@@ -37,29 +38,53 @@ HELP = {
     "lr": "learning rate; with a schedule, the highest",
     "weight_decay": "for the weights of convolutions and linear layers",
     "schedule": "how the learning rate changes",
-    "label_smoothing": "probability that is spread over all classes",
+    "label_smoothing": "share of the probability that is taken from the right class and spread over all",
     "batch_size": "images a step, of all processes together",
     "num_epochs": "passes over the training images",
     "seed": "of weights and batches",
-    "precision": "arithmetic; auto takes the faster one",
+    "precision": "arithmetic; auto tries and takes the fastest",
     "sync_batch_norm": "with several processes: batch norm over all of a batch, not each process's part",
     "held_out": "measure accuracy on training images that are held back, not on the test images",
 }
 EPILOG = """\
-Options that are not given are those of the recipe. With several processes, for example
+Options that are not given are those of the recipe; in brackets, those of quick.
+With several processes, for example
   torchrun --nproc-per-node=2 -m resnet_helpers.train --recipe article
 each computes on its part of every batch, and the first one prints and saves. On CPUs torchrun lets each use one core;
 OMP_NUM_THREADS=4 in front of the command makes it four.
 Ctrl+Z suspends a run, fg goes on with it; the time between does not count.
-Exit status: 0 trained to the end; 1 failed; 2 wrong options; 130 interrupted."""
+Exit status: 0 trained to the end; 1 failed; 2 wrong options; 130 interrupted.
+
+Recipes:
+"""
+
+
+def options_of(settings, others=None):
+    """`RunSettings` as a list of options; without those whose value is the same in `others`, other settings."""
+    options = []
+    for name, value in asdict(settings).items():
+        option = name.replace("_", "-")
+        if others is not None and value == getattr(others, name):
+            continue
+        options += [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else [f"--{option}",
+                                                                                                   str(value)]
+    return options
+
+
+def describe_recipe(name):
+    """A recipe as lines of help: its name, and the options that it stands for."""
+    options = shlex.join(options_of(RECIPES[name], RECIPES["quick"])) or "what stands in brackets above"
+    return textwrap.fill(f"{name:9}{options}", 110, initial_indent="  ", subsequent_indent=11 * " ",
+                         break_on_hyphens=False)
 
 
 def make_parser():
     """The options."""
-    parser = argparse.ArgumentParser(prog="python -m resnet_helpers.train", epilog=EPILOG,
+    epilog = EPILOG + "\n".join(map(describe_recipe, RECIPES))
+    parser = argparse.ArgumentParser(prog="python -m resnet_helpers.train", epilog=epilog,
                                      description="Train a residual network on Fashion-MNIST.",
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", choices=RECIPES, help="settings to begin with (quick)")
+    parser.add_argument("--recipe", choices=RECIPES, help="settings to begin with, see below (quick)")
     settings = parser.add_argument_group("settings")
     for field in fields(RunSettings):
         choices, text = CHOICES.get(field.name), HELP[field.name]
@@ -67,15 +92,17 @@ def make_parser():
                 dict(type=field.type, choices=choices, metavar="X"))
         if choices:
             text += f": {', '.join(map(shlex.quote, map(str, choices)))}"
+        text += f" [{field.default}]"
         settings.add_argument(f"--{field.name.replace('_', '-')}", default=argparse.SUPPRESS, help=text, **kind)
     files = parser.add_argument_group("files")
     files.add_argument("--root", metavar="FOLDER", help="where the full data set is (see README)")
     files.add_argument("--checkpoint", type=Path, metavar="FILE", help="after every epoch, write all that is needed to "
                        "go on to FILE")
-    files.add_argument("--resume", action="store_true", help="go on from the checkpoint, if it is there")
+    files.add_argument("--resume", action="store_true", help="go on from the checkpoint, if it is there; "
+                       "with its settings, which stay as they are")
     files.add_argument("--history", type=Path, metavar="FILE", help="write what was measured to FILE (JSON)")
     files.add_argument("--picture", type=Path, metavar="FILE", help="draw the curves in FILE (.png, .svg, .pdf)")
-    parser.add_argument("--device", type=device_name, help="cpu, cuda, cuda:1, ... (a GPU if there is one)")
+    parser.add_argument("--device", type=device_name, help="cpu, cuda, cuda:1, mps, ... (a GPU if there is one)")
     parser.add_argument("--quiet", action="store_true", help="print nothing unless something goes wrong")
     return parser
 

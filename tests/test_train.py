@@ -4,10 +4,12 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ import resnet_helpers as d2l
 from resnet_helpers import checkpoints, train, training
 from resnet_helpers.checkpoints import load_checkpoint, save_checkpoint
 from resnet_helpers.distributed import Group
-from resnet_helpers.recipes import RunSettings, prepare_run
+from resnet_helpers.recipes import RECIPES, RunSettings, prepare_run
 from resnet_helpers.training import History, Timer
 
 QUICK = ["--num-epochs", "3", "--batch-size", "10", "--precision", "float32", "--flip", "--optimizer",
@@ -85,6 +87,22 @@ def test_every_setting_is_an_option_with_a_help():
     text = re.sub(r"\s+", " ", train.make_parser().format_help())
     for name in RunSettings.__dataclass_fields__:
         assert f"--{name.replace('_', '-')}" in text and train.HELP[name] in text
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_help_says_what_a_recipe_stands_for(name):
+    options = train.options_of(RECIPES[name], RECIPES["quick"])
+    text = re.sub(r"\s+", " ", train.make_parser().format_help())
+    assert f" {name} {shlex.join(options) or 'what stands in brackets above'}" in text
+    given = train.make_parser().parse_args(options)
+    assert all(getattr(given, key, value) == value for key, value in asdict(RECIPES[name]).items())
+
+
+def test_weights_of_a_checkpoint_can_be_used_as_the_readme_says(few_images, tmp_path):
+    path = tmp_path / "run.pt"
+    assert train.main(["--num-epochs", "1", "--quiet", "--checkpoint", str(path)]) == 0
+    net = d2l.resnet18()
+    net.load_state_dict(load_checkpoint(path).state["net"])
 
 
 def test_a_bar_tells_how_many_images_of_the_whole_run_are_done(few_images, tmp_path, monkeypatch):

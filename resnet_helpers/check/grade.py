@@ -44,10 +44,10 @@ Run every notebook (*.ipynb) in FOLDER and in the folders below it, and list as 
 CAREFUL: handed-in notebooks are programs, and they are RUN, with all that you may do on this machine. Grade in a
 container or on a machine without secrets."""
 EPILOG = """\
-One line per notebook: its path, how many exercises are solved, a column per exercise (1 solved, 0 tried and wrong,
-empty not attempted), and what went wrong in running it, if anything did. Cells that raise errors are no trouble: what
-the checks said counts. Hidden files and folders are left out. A notebook is run alone, in a temporary folder that holds
-a copy of it: files that lay beside it are not there.
+One line per notebook: its path, how many exercises are solved, a column per exercise (1 solved, at the first attempt or
+a later one; 0 tried and wrong; empty not attempted), and what went wrong in running it, if anything did. Cells that
+raise errors are no trouble: what the checks said counts. Hidden files and folders are left out. A notebook is run
+alone, in a temporary folder that holds a copy of it: files that lay beside it are not there.
 Exit status: 0 all could be run; 1 some had trouble; 2 wrong options; 130 interrupted, nothing written."""
 
 

@@ -10,28 +10,17 @@ import argparse
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from resnet_helpers import train
 from resnet_helpers.recordings import FOLDER, RUNS, list_recordings
 
 
-def options_of(settings):
-    """`RunSettings` as options of `python -m resnet_helpers.train`."""
-    for name, value in asdict(settings).items():
-        option = name.replace("_", "-")
-        if isinstance(value, bool):
-            yield f"--{option}" if value else f"--no-{option}"
-        else:
-            yield from (f"--{option}", str(value))
-
-
 def record(name, folder):
     """Train, or go on with, one run; returns the exit status. A recording that is there is replaced at the end."""
     checkpoint, history = folder / f"{name}.pt", folder / f"{name}.json"
     print(f"--- {name}", flush=True)
-    status = train.main([*options_of(RUNS[name]), "--checkpoint", str(checkpoint), "--resume",
+    status = train.main([*train.options_of(RUNS[name]), "--checkpoint", str(checkpoint), "--resume",
                          "--history", str(history)])
     if status == 0:
         FOLDER.mkdir(exist_ok=True)
