@@ -220,8 +220,28 @@ def test_names_stay_different(panel):
     panel._add(finished("b"))
     panel._list.children[1].children[1].value = "a"
     assert [run.name for run in panel.runs] == ["a", "a (2)"]
-    panel._list.children[0].children[1].value = "  "
-    assert panel.runs[0].name.strip()
+    for same in ("  ", "a ", " a"):
+        panel._list.children[0].children[1].value = same
+        assert [run.name for run in panel.runs] == ["a", "a (2)"]
+
+
+def test_the_number_of_a_run_is_not_given_twice(panel):
+    for _ in range(2):
+        panel.train()
+        wait_for_end(panel)
+    panel._list.children[0].children[3].click()
+    panel.train()
+    wait_for_end(panel)
+    assert [run.name for run in panel.runs] == ["run 2", "run 3"]
+
+
+def test_a_panel_that_is_closed_during_a_run_makes_no_widgets_any_more(panel):
+    panel.num_epochs = 100
+    panel.train()
+    wait_for(lambda: panel._run.history.records)
+    panel.close()
+    wait_for_end(panel)
+    assert not panel.runs and not panel._list.children
 
 
 def test_only_ticked_runs_are_drawn_and_all_are_in_the_table(panel):

@@ -66,12 +66,13 @@ class TrainingPanel(widgets.VBox):
     num_epochs = Whole(6, min=1, max=100)
     state = traitlets.Unicode("ready", read_only=True)
     text = traitlets.Unicode("Ready.", read_only=True)
+    _is_closed = False
     _run = None  # ipywidgets calls `close` on a panel that could not be made, too
 
     def __init__(self, *, folder=".", **settings):
         self._controls = _make_controls()
         self.folder, self.runs = Path(folder), []
-        self._listed, self._lock = None, threading.RLock()
+        self._listed, self._num_listed, self._lock = None, 0, threading.RLock()  # a run ends in a thread of its own
         self._make_widgets()
         super().__init__([widgets.HBox([control.box for control in self._controls.values()], layout=ROW),
                           widgets.HBox([self._train, self._pause, self._stop, self._bar], layout=ROW),
@@ -113,6 +114,7 @@ class TrainingPanel(widgets.VBox):
 
     def close(self):
         """End the run and remove the panel from the page."""
+        self._is_closed = True
         self.stop()
         self.unobserve_all()
         close_all(self)
@@ -153,12 +155,13 @@ class TrainingPanel(widgets.VBox):
     # --- the current run ---
 
     def _draw(self, _, p):
-        self._animator.add(p.epoch, (p.train_loss, p.train_acc, p.test_acc))
+        with self._lock:
+            self._animator.add(p.epoch, (p.train_loss, p.train_acc, p.test_acc))
 
     def _changed(self, run):
         """The run's state or progress has changed. Called in its thread too, maybe at the same time as by a button."""
         with self._lock:
-            if run is not self._run:
+            if run is not self._run or self._is_closed:
                 return
             self.set_trait("state", run.state)
             self._show_state()
@@ -166,7 +169,8 @@ class TrainingPanel(widgets.VBox):
                 self._listed = run
                 self._animator.draw()
                 if run.history.records:
-                    self._add(FinishedRun(self._free_name(f"run {len(self.runs) + 1}"), run.history))
+                    self._num_listed += 1
+                    self._add(FinishedRun(self._free_name(f"run {self._num_listed}"), run.history))
 
     def _show_state(self):
         run = self._run
@@ -189,8 +193,9 @@ class TrainingPanel(widgets.VBox):
     # --- the list of runs ---
 
     def _add(self, run):
-        self.runs.append(run)
-        self._show_runs()
+        with self._lock:
+            self.runs.append(run)
+            self._show_runs()
 
     def _free_name(self, name):
         taken = {run.name for run in self.runs}
@@ -198,11 +203,12 @@ class TrainingPanel(widgets.VBox):
                     if candidate not in taken)
 
     def _show_runs(self):
-        for widget in self._list.children:
-            close_all(widget)
-        self._list.children = [self._row(run) for run in self.runs]
-        self._file.options = self._saved_runs()
-        self._show_comparison()
+        with self._lock:
+            for widget in self._list.children:
+                close_all(widget)
+            self._list.children = [self._row(run) for run in self.runs]
+            self._file.options = self._saved_runs()
+            self._show_comparison()
 
     def _saved_runs(self):
         """The names of files that may hold runs, those left out that no page can show."""
@@ -225,12 +231,16 @@ class TrainingPanel(widgets.VBox):
             self._show_comparison()
 
         def rename(change):
-            run.name = self._free_name(change.new.strip() or run.name) if change.new != run.name else run.name
-            self._show_runs()
+            with self._lock:
+                new = change.new.strip()
+                if new and new != run.name:
+                    run.name = self._free_name(new)
+                self._show_runs()
 
         def take_off(_):
-            self.runs.remove(run)
-            self._show_runs()
+            with self._lock:
+                self.runs.remove(run)
+                self._show_runs()
 
         shown.observe(show, "value")
         name.observe(rename, "value")
@@ -239,11 +249,13 @@ class TrainingPanel(widgets.VBox):
         return widgets.HBox([shown, name, save, remove], layout=ROW)
 
     def _show_comparison(self):
-        shown = [run for run in self.runs if run.shown]
-        self._comparison.value = run_table(self.runs)
-        if shown:
-            alt = f"Training loss and test accuracy against epoch of {', '.join(run.name for run in shown)}"
-            self._comparison.value += to_svg(draw_runs({run.name: run.history for run in shown}), alt)
+        with self._lock:
+            shown = [run for run in self.runs if run.shown]
+            page = run_table(self.runs)
+            if shown:
+                alt = f"Training loss and test accuracy against epoch of {', '.join(run.name for run in shown)}"
+                page += to_svg(draw_runs({run.name: run.history for run in shown}), alt)
+            self._comparison.value = page
 
     def _load_named(self, _):
         def load():
@@ -288,13 +300,15 @@ class TrainingPanel(widgets.VBox):
             if isinstance(former, TrainingPanel):
                 if former._run:
                     former._run.stop(wait=1.0)  # long enough for what it measured to get into the list
-                self.runs, former._run = former.runs, None
+                self.runs, self._num_listed, former._run = former.runs, former._num_listed, None
             former.close()
 
     def _repr_mimebundle_(self, **kwargs):
         """The live widget, and its present curves for pages without a kernel."""
+        with self._lock:
+            png = to_png(self._animator.fig)
         data = {**super()._repr_mimebundle_(**kwargs), "text/plain": f"TrainingPanel: {self.text}",
-                "image/png": base64.b64encode(to_png(self._animator.fig)).decode()}
+                "image/png": base64.b64encode(png).decode()}
         alt = f"Training panel with curves of {', '.join(RUN_CURVES)}: {self.text}"
         return data, {"image/png": {"width": 700, "alt": alt}}
 
