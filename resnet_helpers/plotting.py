@@ -1,8 +1,8 @@
 """Figures in one style: live curves (`Animator`), lines (`plot`), images (`show_images`).
 
-Figures that this package makes are plain `matplotlib.figure.Figure` objects, sent to the notebook as PNG:
-nothing appears twice at the end of a cell, and they may be drawn in a thread. matplotlib is imported when the
-first figure is made.
+Figures of `Animator` and `subplots` are plain `matplotlib.figure.Figure` objects, sent to the notebook as PNG:
+nothing appears twice at the end of a cell, and they may be drawn in a thread. Those of `plot` and `show_images` are
+pyplot's. matplotlib is imported when the first figure is made.
 """
 
 import base64
@@ -189,7 +189,7 @@ class Animator:
         _set_axes(self.axes[0], xlabel, ylabel, xlim, ylim, xscale, yscale)
         self.axes[0].margins(0, tight=False)
         self.legend, self.fmts = list(legend or []), fmts
-        self.X, self.Y, self.lines = [], [], []
+        self.X, self.Y, self.lines, self._has_no_marker = [], [], [], []
         self._raster = _Raster(self.fig)
         self.alt = f"Curves of {', '.join(map(str, self.legend)) or 'values'} against {xlabel or 'x'}"
         self._picture = picture or CellPicture()
@@ -204,8 +204,8 @@ class Animator:
             x: a number, or one per curve.
             y: a number, or one per curve; None adds no point to that curve.
         """
-        y = list(y) if hasattr(y, "__len__") else [y]
-        x = list(x) if hasattr(x, "__len__") else [x] * len(y)
+        y = list(y) if _is_several(y) else [y]
+        x = list(x) if _is_several(x) else [x] * len(y)
         while len(self.lines) < len(y):
             self._add_line()
         for X, Y, a, b in zip(self.X, self.Y, x, y, strict=False):  # fewer values: the first curves
@@ -237,15 +237,16 @@ class Animator:
         i = len(self.lines)
         label = str(self.legend[i]) if i < len(self.legend) else None
         self.lines += self.axes[0].plot([], [], self.fmts[i % len(self.fmts)], label=label, linewidth=2)
+        self._has_no_marker.append(self.lines[-1].get_marker() == "None")
         self.X.append([])
         self.Y.append([])
         if label:
             self.axes[0].legend()
 
     def _update_lines(self):
-        for line, X, Y in zip(self.lines, self.X, self.Y, strict=True):
+        for line, has_no_marker, X, Y in zip(self.lines, self._has_no_marker, self.X, self.Y, strict=True):
             line.set_data(X, Y)
-            if line.get_marker() in ("None", None, "", "."):
+            if has_no_marker:
                 line.set_marker("." if len(X) <= 30 else "")  # a single point has no line to be seen by
         ax = self.axes[0]
         if any(self.X):
@@ -265,6 +266,11 @@ class Animator:
             ax.relim()
             ax.autoscale_view()
             ax.get_xlim()  # limits are found when they are asked for
+
+
+def _is_several(values):
+    """Are these values for several curves? A tensor or array may hold a single one."""
+    return hasattr(values, "__len__") and getattr(values, "ndim", 1) > 0
 
 
 class _Raster:
@@ -300,7 +306,7 @@ class _Raster:
         return file.getvalue()
 
     def _all_else(self):
-        """What the background depends on."""
+        """What of the background is looked at: limits, scales, titles, and how many things are drawn in it."""
         return [(ax.get_xlim(), ax.get_ylim(), ax.get_xscale(), ax.get_yscale(), ax.get_title(), ax.get_xlabel(),
                  ax.get_ylabel(), len(ax.get_children())) for ax in self.fig.axes]
 

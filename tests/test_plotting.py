@@ -76,6 +76,17 @@ def test_savefig_draws_all_points_outside_a_notebook(tmp_path):
     assert [text.get_text() for text in animator.axes[0].get_legend().get_texts()] == ["loss"]
 
 
+def test_a_curve_of_points_keeps_its_points_and_a_single_value_may_be_a_tensor(tmp_path):
+    animator = d2l.Animator(fmts=(".", "-"))
+    for i in range(40):
+        animator.add(torch.tensor(i), (i, -i))
+    animator.savefig(tmp_path / "curves.png")
+    assert [line.get_marker() for line in animator.lines] == [".", ""]
+    animator = d2l.Animator()
+    animator.add(1, torch.tensor(0.5))
+    assert (animator.X, animator.Y) == ([[1.0]], [[0.5]])
+
+
 def test_arguments_reach_the_axes(tmp_path):
     animator = d2l.Animator(xlabel="step", ylabel="loss", xlim=[1, 3], ylim=[1, 10], yscale="log",
                             nrows=2, ncols=2)
