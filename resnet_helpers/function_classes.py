@@ -72,13 +72,14 @@ def best_distances(target, max_k, nested, num_points=10_000):
         nested: which family.
         num_points: size of the grid on [0, 1] on which f* is fitted and distances are measured.
     """
+    return [best_distance(target, piece_edges(k, nested).double(), num_points) for k in range(1, max_k + 1)]
+
+
+def best_distance(target, edges, num_points=10_000):
+    """How near step functions with pieces that end at `edges` (k + 1,) come to f*; see `best_distances`."""
     x = (torch.arange(num_points, dtype=torch.float64) + 0.5) / num_points
     y = target(x)
-    distances = []
-    for k in range(1, max_k + 1):
-        edges = piece_edges(k, nested).double()
-        distances.append(distance(indicators(x, edges) @ best_fit(x, y, edges), y))
-    return distances
+    return distance(indicators(x, edges) @ best_fit(x, y, edges), y)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,8 @@
 """The exercises of notebook 2: right answers in several forms, and wrong ones with the reason they must get."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -74,7 +77,7 @@ def test_a_missing_shape_is_told():
 
 # --- parameters ---
 
-@pytest.mark.parametrize("answer", [230_272, 230_272.0, torch.tensor(230_272)])
+@pytest.mark.parametrize("answer", [230_272, 230_272.0, torch.tensor(230_272), np.int64(230_272), np.float32(230_272)])
 def test_right_number_of_parameters(answer):
     assert block_parameters(answer).solved
 
@@ -150,7 +153,15 @@ def changed(**layers):
     return type("Changed", (Modular,), {"__init__": init, "relu": nn.ReLU()})
 
 
-@pytest.mark.parametrize("answer", [d2l.Residual, Modular, Terse])
+class Keeping(Terse):
+    """Keeps what it computed, for a look at it afterwards."""
+
+    def forward(self, X):
+        self.out = super().forward(X)
+        return self.out
+
+
+@pytest.mark.parametrize("answer", [d2l.Residual, Modular, Terse, Keeping])
 def test_right_blocks(answer):
     verdict = residual_block(answer)
     assert verdict.solved, verdict
@@ -258,7 +269,24 @@ def test_wrong_signatures_and_a_missing_super():
         def forward(self, X):
             return self.conv1(X)
 
-    assert "The arguments of __init__ are" in residual_block(OtherNames).message
+    class NoDefaults(nn.Module):
+        def __init__(self, input_channels, num_channels, use_1x1conv, strides):
+            super().__init__()
+
+    class NoKernel(nn.Module):
+        def __init__(self, input_channels, num_channels, use_1x1conv=False, strides=1):
+            super().__init__()
+            self.conv1 = nn.Conv2d(input_channels, num_channels)
+
+    class NoInit(nn.Module):
+        def forward(self, X):
+            return X
+
+    for name in (OtherNames, NoDefaults):
+        assert "since the arguments of __init__ are" in residual_block(name).message
+    assert "NoDefaults(3, 3) must be possible" in residual_block(NoDefaults).message
+    assert re.search(r"Conv2d.*'kernel_size'\nin __init__, line .*nn.Conv2d", residual_block(NoKernel).message)
+    assert "NoInit has no __init__" in residual_block(NoInit).message
     assert "super().__init__() is missing" in residual_block(NoSuper).message
     assert "the class itself, not an object of it: pass Terse" in residual_block(Terse(3, 3)).message
 

@@ -88,7 +88,29 @@ def test_no_answer_is_open_and_too_many_are_explained(make_check):
     looked_at = make_check(lambda answer: "right")
     assert looked_at().state == "open"
     verdict = looked_at(1, 2)
-    assert verdict.state == "wrong" and "takes 1 answers, got 2: check.sample(answer)" in verdict.message
+    assert verdict.state == "wrong" and "takes 1 answer: check.sample(answer), but: too many" in verdict.message
+
+
+def test_answers_may_be_named(make_check):
+    looked_at = make_check(lambda answer: f"right, {answer}")
+    assert looked_at(answer=3).message.startswith("right, 3")
+    assert looked_at(answer=...).state == "open"
+    assert "but: missing a required argument: 'answer'" in looked_at(count=3).message
+
+
+def test_what_a_check_finds_does_not_depend_on_what_is_switched_off_around_it(make_check):
+    def examine(answer):
+        return f"{torch.is_grad_enabled()}, {torch.zeros(1).dtype}"
+
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
+    try:
+        verdict = make_check(examine)(1)
+        assert not torch.is_grad_enabled() and torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_grad_enabled(True)
+        torch.set_default_dtype(torch.float32)
+    assert verdict.message.startswith("True, torch.float32")
 
 
 # --- whatever the reader's code does ---

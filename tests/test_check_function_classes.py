@@ -468,4 +468,4 @@ def test_class_questions_open():
 def test_each_check_takes_one_answer():
     for check in ALL_CHECKS:
         assert len(inspect.signature(check).parameters) == 1
-        expect(check("a", "b"), "wrong", "takes 1 answers, got 2")
+        expect(check("a", "b"), "wrong", "takes 1 answer")

@@ -694,7 +694,7 @@ def test_resnet34_and_50_open(right34, right50):
 
 
 def test_resnet34_and_50_takes_two(right34):
-    expect(checks.resnet34_and_50(right34), "wrong", "takes 2 answers, got 1")
+    expect(checks.resnet34_and_50(right34), "wrong", "takes 2 answers")
 
 
 # --- small_stem ---

@@ -195,3 +195,9 @@ def test_impossible_fits_are_refused_by_name(arguments, message):
 def test_numbers_that_cannot_be_meant_are_refused(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         fc.fit_class(**{"complexity": 2, "nested": True, **arguments})
+
+
+@pytest.mark.parametrize(("num_points", "nearest"), [(5, 1), (200, 6)])  # as notebook 1 says, section 1.3
+def test_more_points_pay_for_a_larger_class(num_points, nearest):
+    distances = [fc.fit_class(k, True, "wave", 0.5, num_points).distance for k in range(1, 7)]
+    assert distances.index(min(distances)) + 1 == nearest

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from resnet_helpers.files import refuse_special, written_whole
+from resnet_helpers.plotting import TEXT_GREEN, WHITE
 
 FORMAT = "resnet_helpers progress, version 1"
 VARIABLE = "RESNET_HELPERS_PROGRESS"  # names another file
@@ -106,7 +107,7 @@ class Progress:
         parts = [f'<div style="max-width: 860px; line-height: 1.9">'
                  f'<b>{len(self.solved)} of {total} exercises solved</b>'
                  f'<div style="height: 8px; background: var(--jp-layout-color2, #eee); margin: 2px 0 8px">'
-                 f'<div style="height: 8px; width: {share:.0f}%; background: #009E73"></div></div>']
+                 f'<div style="height: 8px; width: {share:.0f}%; background: {TEXT_GREEN}"></div></div>']
         for notebook, rows in self.exercises.items():
             chips = "".join(f'<span style="{CHIPS[state]}" title="check.{html.escape(name)}">{MARKS[state]} '
                             f'{html.escape(title)}</span> ' for name, title, state in rows)
@@ -117,7 +118,7 @@ class Progress:
 WHERE = "Kept in a file of yours, which check.progress_file() names; delete it to start anew."
 MARKS = {"solved": "✓", "tried": "…", "open": "○"}
 _CHIP = "display: inline-block; padding: 0 8px; margin: 2px; border-radius: 3px; border: 1px solid "
-CHIPS = {"solved": _CHIP + "#009E73; background: #009E73; color: #ffffff",
+CHIPS = {"solved": _CHIP + f"{TEXT_GREEN}; background: {TEXT_GREEN}; color: {WHITE}",
          "tried": _CHIP + "var(--jp-warn-color1, #B84F00)", "open": _CHIP + "var(--jp-border-color1, #6b6b6b)"}
 
 

@@ -14,6 +14,7 @@ from resnet_helpers.check.engine import (
     close,
     diagnose,
     exercise,
+    expect_arguments,
     expect_class,
     expect_number,
     expect_tensor,
@@ -129,18 +130,24 @@ def residual_block(block_class):
 
 def _build(block_class, c_in, c_out, use_1x1conv, strides):
     text = f"{block_class.__name__}({c_in}, {c_out}, use_1x1conv={use_1x1conv}, strides={strides})"
+    _expect_init(block_class)
+    options = {"use_1x1conv": use_1x1conv, "strides": strides}
+    for written, given in ((f"{block_class.__name__}({c_in}, {c_out})", {}), (text, options)):
+        expect_arguments(block_class, f"{written} must be possible, since the arguments of __init__ are (self, "
+                                      f"input_channels, num_channels, use_1x1conv=False, strides=1)",
+                         c_in, c_out, **given)
     try:
-        return block_class(c_in, c_out, use_1x1conv=use_1x1conv, strides=strides)
-    except TypeError as error:
-        if "argument" in str(error):
-            raise Wrong(f"{text} must be possible, but: {error}. The arguments of __init__ are (self, input_channels, "
-                        f"num_channels, use_1x1conv=False, strides=1).") from None
-        raise
+        return block_class(c_in, c_out, **options)
     except AttributeError as error:
         if "before Module.__init__" in str(error):
             raise Wrong("super().__init__() is missing as the first line of __init__: it prepares nn.Module to hold "
                         "layers.") from None
         raise
+
+
+def _expect_init(block_class):
+    if block_class.__init__ is nn.Module.__init__:
+        raise Wrong(f"{block_class.__name__} has no __init__: it makes the layers.")
 
 
 def _expect_layers(block, c_in, c_out, use_1x1conv, strides):
@@ -204,9 +211,9 @@ def _expect_same_output(block, c_in, formula=Residual.forward, mistakes=None, se
     X = torch.randn(4, c_in, 8, 8, generator=generator)
     for is_training in (False, True):
         block.train(is_training)
-        expected = formula(copy.deepcopy(block), X.clone()).detach()
-        layers = copy.deepcopy(block)
-        Y = call(block, X, what="your block")
+        as_formula, layers, called = (copy.deepcopy(block) for _ in range(3))  # a forward may keep what it computes
+        expected = formula(as_formula, X.clone()).detach()
+        Y = call(called, X, what="your block")
         expect_tensor(Y, expected.shape, "your block")
         if not close(Y.detach(), expected):
             with torch.no_grad():
@@ -317,12 +324,9 @@ def preactivation_block(block_class):
 
 
 def _build_with_channels(block_class, num_channels):
-    try:
-        return block_class(num_channels)
-    except TypeError as error:
-        if "argument" in str(error):
-            raise Wrong(f"{block_class.__name__}({num_channels}) must be possible, but: {error}.") from None
-        raise
+    _expect_init(block_class)
+    expect_arguments(block_class, f"{block_class.__name__}({num_channels}) must be possible", num_channels)
+    return block_class(num_channels)
 
 
 def _preactivation(b, X):
@@ -457,7 +461,7 @@ def _expect_gradient(block, X):
     for p in block.parameters():
         if not p.requires_grad:
             raise Wrong("some parameters have requires_grad=False now, and could never be trained again.")
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     target = torch.rand_like(X)
     optimizer = torch.optim.SGD(block.parameters(), lr=0.1)
     block.train()

@@ -12,6 +12,7 @@ import threading
 import traceback
 import types
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -101,14 +102,17 @@ def exercise(notebook, title, hints=(), seconds=TIME_LIMIT_S):
         EXERCISES[name] = Exercise(name, notebook, title, tuple(hints))
 
         @functools.wraps(examine)
-        def check(*answers):
-            expected = len(inspect.signature(examine).parameters)
-            if not answers or all(map(is_blank, answers)):
+        def check(*answers, **named):
+            signature = inspect.signature(examine)
+            if all(map(is_blank, (*answers, *named.values()))):
                 return Verdict(title, "open", "not attempted yet. Write your answer in place of ... and run the cell."
                                + (f' check.hint("{name}") helps.' if hints else ""))
-            if len(answers) != expected:
-                return Verdict(title, "wrong", f"this check takes {expected} answers, got {len(answers)}: "
-                               f"check.{name}{inspect.signature(examine)}")
+            try:
+                answers = signature.bind(*answers, **named).args
+            except TypeError as error:
+                number = len(signature.parameters)
+                return Verdict(title, "wrong", f"this check takes {number} answer{'s' * (number > 1)}: "
+                               f"check.{name}{signature}, but: {error}.")
             state, message = _examine(examine, answers, seconds)
             if state != "open":
                 message += attempts.record(name, state == "solved")
@@ -171,10 +175,12 @@ BLANK = {"RESUME", "NOP", "LOAD_CONST", "POP_TOP", "RETURN_VALUE", "RETURN_CONST
 
 @contextlib.contextmanager
 def undisturbed():
-    """Keep the reader's random state and the way gradients are recorded as they are."""
+    """Gradients are recorded and numbers are float32; afterwards these and the random state are the reader's again."""
     has_grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]):
         try:
+            torch.set_grad_enabled(True)
+            torch.set_default_dtype(torch.float32)
             yield
         finally:
             torch.set_grad_enabled(has_grad)
@@ -246,7 +252,7 @@ def expect_tensor(Y, shape, what="your code"):
     if Y is None:
         raise Wrong(f"{what} returns None: is the last line a `return`?")
     if not isinstance(Y, torch.Tensor):
-        raise Wrong(f"{what} returns {_kind(Y)}, where a tensor of shape {tuple(shape)} was expected.")
+        raise Wrong(f"{what} returns {kind_of(Y)}, where a tensor of shape {tuple(shape)} was expected.")
     if tuple(Y.shape) != tuple(shape):
         raise Wrong(f"{what} returns a tensor of shape {tuple(Y.shape)}, where {tuple(shape)} was expected.")
     if not Y.isfinite().all():
@@ -257,8 +263,8 @@ def expect_number(answer, what="the answer"):
     """The answer as a float; Wrong if it is not a number."""
     if isinstance(answer, torch.Tensor) and answer.numel() == 1:
         answer = answer.item()
-    if isinstance(answer, bool) or not isinstance(answer, (int, float)):
-        raise Wrong(f"{what} must be a number, got {_kind(answer)}.")
+    if isinstance(answer, bool) or not isinstance(answer, Real):  # NumPy's numbers are such, too
+        raise Wrong(f"{what} must be a number, got {kind_of(answer)}.")
     return float(answer)
 
 
@@ -268,7 +274,25 @@ def expect_class(answer, base=torch.nn.Module, what="the answer"):
         raise Wrong(f"{what} must be the class itself, not an object of it: pass {type(answer).__name__}, without "
                     f"brackets.")
     if not (isinstance(answer, type) and issubclass(answer, base)):
-        raise Wrong(f"{what} must be a class derived from nn.Module, got {_kind(answer)}.")
+        raise Wrong(f"{what} must be a class derived from nn.Module, got {kind_of(answer)}.")
+
+
+def expect_function(answer, *arguments):
+    """Wrong unless the answer is a function that can be called with so many arguments."""
+    text = f"({', '.join(arguments)})"
+    if isinstance(answer, (type, torch.nn.Module)) or not callable(answer):
+        raise Wrong(f"the answer must be the function itself, without brackets behind its name; got "
+                    f"{kind_of(answer)}. It takes {text}.")
+    expect_arguments(answer, f"your function must take the arguments {text}, in this order", *arguments)
+
+
+def expect_arguments(function, demand, *args, **kwargs):
+    """Wrong, with the demand and what contradicts it, unless a function or class can be called with these arguments."""
+    with contextlib.suppress(ValueError):  # one that cannot say what it takes
+        try:
+            inspect.signature(function).bind(*args, **kwargs)
+        except TypeError as error:
+            raise Wrong(f"{demand}, but: {error}.") from None
 
 
 def diagnose(output, mistakes, otherwise):
@@ -300,7 +324,7 @@ def choose(answers, questions):
         The explanations of the right answers.
     """
     if not isinstance(answers, dict):
-        raise Wrong(f"the answers must be a dict such as {{{next(iter(questions))!r}: \"a\"}}, got {_kind(answers)}.")
+        raise Wrong(f"the answers must be a dict such as {{{next(iter(questions))!r}: \"a\"}}, got {kind_of(answers)}.")
     right = []
     for question, (letter, why) in questions.items():
         answer = answers.get(question, ...)
@@ -320,7 +344,7 @@ def close(a, b, tolerance=1e-4):
     return a.shape == b.shape and (a - b).abs().max().item() <= tolerance * max(1.0, b.abs().max().item())
 
 
-def _kind(value):
+def kind_of(value):
     """What a value is, in words for a reader."""
     if value is None or value is ...:
         return repr(value)

@@ -79,7 +79,7 @@ def own_family(my_edges):
         if not torch.equal(_ends(my_edges(k), k, again=True), edges[k]):
             raise Wrong(f"my_edges({k}) gives other ends when it is called again. A class has fixed pieces, and only "
                         f"the k heights are free: no random numbers, and no list that is kept between the calls.")
-    d = {k: _best_distance(edges[k]) for k in sorted(edges)}
+    d = {k: function_classes.best_distance(function_classes.TARGETS["bump"], edges[k]) for k in sorted(edges)}
     told = ", ".join(f"F_{k} {d[k]:.3f}" for k in d)
     if d[4] - d[3] < LEAST_CHANGE:
         raise Wrong(_why_not_worse(edges, d) + f"\nYour distances: {told}.")
@@ -142,14 +142,6 @@ def _show(ends):
     return "[" + ", ".join(f"{end:.4g}" for end in ends.tolist()) + "]"
 
 
-def _best_distance(edges, num_points=10_000):
-    """As `function_classes.best_distances` has it for its own families."""
-    x = (torch.arange(num_points, dtype=torch.float64) + 0.5) / num_points
-    y = function_classes.TARGETS["bump"](x)
-    fit = function_classes.indicators(x, edges) @ function_classes.best_fit(x, y, edges)
-    return function_classes.distance(fit, y)
-
-
 def _contains(edges, end):
     return (edges - end).abs().min() < 1e-6
 
@@ -189,7 +181,7 @@ def identity_layer(make_identity):
     if isinstance(make_identity, (type, nn.Module)) or not callable(make_identity):
         raise Wrong("the answer must be the function make_identity itself: it takes a layer and changes its weights.")
     for seed in (0, 1):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         linear = nn.Linear(SIZE, SIZE)
         W, b = linear.weight.detach().clone(), linear.bias.detach().clone()
         result = _run_make_identity(make_identity, linear)

@@ -16,7 +16,17 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from resnet_helpers.check.engine import Open, Wrong, choose, close, diagnose, exercise, expect_number
+from resnet_helpers.check.engine import (
+    Open,
+    Wrong,
+    choose,
+    close,
+    diagnose,
+    exercise,
+    expect_function,
+    expect_number,
+    kind_of,
+)
 from resnet_helpers.data import FASHION_MNIST_CLASSES, load_data_fashion_mnist, load_fashion_mnist_subset
 from resnet_helpers.errors import NonFiniteLossError
 from resnet_helpers.models import count_parameters, resnet18
@@ -207,7 +217,7 @@ class _Probe(nn.Module):
     def __init__(self, num_classes, seed, **data):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             self.hidden, self.norm, self.out = nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, num_classes)
         self.float()
         self.data, self.log, self.first = data, [], None
@@ -258,25 +268,6 @@ class _Probe(nn.Module):
 
 def _vector(net):
     return parameters_to_vector(net.parameters()).detach().cpu().clone()
-
-
-def _expect_function(function, *arguments):
-    """Wrong unless this is a function that can be called with so many arguments."""
-    text = f"({', '.join(arguments)})"
-    if isinstance(function, (type, nn.Module)) or not callable(function):
-        raise Wrong(f"the answer must be the function itself, without brackets behind its name; got "
-                    f"{_describe_kind(function)}. It takes {text}.")
-    with contextlib.suppress(ValueError):  # a function that cannot say what it takes
-        try:
-            inspect.signature(function).bind(*arguments)
-        except TypeError as error:
-            raise Wrong(f"your function must take the arguments {text}, in this order, but: {error}.") from None
-
-
-def _describe_kind(value):
-    if isinstance(value, type):
-        return f"the class {value.__name__}"
-    return "None" if value is None else f"an object of type {type(value).__name__}"
 
 
 STAYS_OFF = ("gradients stay switched off after your function has returned, and nothing could be trained any more. "
@@ -347,7 +338,7 @@ class _Run:
 ))
 def mend_training_loop(train):
     """A function that trains and returns a list of (train loss, train accuracy, test accuracy), one per epoch."""
-    _expect_function(train, "net", "train_iter", "test_iter", "num_epochs", "lr")
+    expect_function(train, "net", "train_iter", "test_iter", "num_epochs", "lr")
     for seed, (num_epochs, lr, in_train_mode) in enumerate(LOOP_SETTINGS):
         run = _watch(train, seed, num_epochs, lr, in_train_mode)
         _expect_order(run)
@@ -626,7 +617,7 @@ def _columns(run):
     if rows is None:
         raise Wrong("your function returns None: is the last line a `return`?")
     if not isinstance(rows, (list, tuple)):
-        raise Wrong(f"your function returns {_describe_kind(rows)}; it must return a list with a tuple "
+        raise Wrong(f"your function returns {kind_of(rows)}; it must return a list with a tuple "
                     f"({', '.join(COLUMNS)}) for each epoch.")
     if len(rows) == 3 and not any(isinstance(row, (list, tuple)) for row in rows):
         raise Wrong("your function returns the numbers of one epoch alone. Return the list that holds a tuple for each "
@@ -665,7 +656,7 @@ CLASSES = len(FASHION_MNIST_CLASSES)
 ))
 def evaluate_accuracy(my_accuracy):
     """A function of (net, data_iter) that gives the share of right answers."""
-    _expect_function(my_accuracy, "net", "data_iter")
+    expect_function(my_accuracy, "net", "data_iter")
     for seed, counts in enumerate(CORRECT):
         net, batches = _net_to_evaluate(seed, counts)
         state = copy.deepcopy(net.state_dict())
@@ -745,6 +736,7 @@ def _expect_share(answer, net, batches):
     if math.isclose(answer, right, rel_tol=1e-5):
         return
     with torch.no_grad():
+        net.cpu()  # the reader's function may have moved it
         pairs = [(net(X), y) for X, y in batches]
     sizes = torch.tensor([len(y) for _, y in pairs], dtype=torch.float64)
 
@@ -809,7 +801,7 @@ def _expect_history(history):
                                          and all(isinstance(record, Progress) for record in history)):
         raise Wrong(f"those are records without the settings of the run: {how}")
     if not isinstance(history, History):
-        raise Wrong(f"the answer must be a d2l.History, got {_describe_kind(history)}: {how}")
+        raise Wrong(f"the answer must be a d2l.History, got {kind_of(history)}: {how}")
     if not history.records:
         raise Wrong("nothing is recorded in this history. d2l.fit trains only while somebody goes through what it "
                     "returns: `for p in d2l.fit(..., history=my_history): pass`.")
@@ -936,7 +928,7 @@ def _make_net(make_net):
         raise Wrong("pass the class or the function that makes the net, not a net: without brackets behind its name.")
     if not callable(make_net):
         raise Wrong(f"the answer must be a class derived from nn.Module, or a function that returns a net; got "
-                    f"{_describe_kind(make_net)}.")
+                    f"{kind_of(make_net)}.")
     with contextlib.suppress(ValueError):
         try:
             inspect.signature(make_net).bind()
@@ -945,12 +937,12 @@ def _make_net(make_net):
                         "values.") from None
     nets = []
     for _ in range(2):
-        torch.manual_seed(QUICK.seed)
+        torch.default_generator.manual_seed(QUICK.seed)
         net = make_net()
         if net is None:
             raise Wrong("your function returns None: is the last line a `return`?")
         if not isinstance(net, nn.Module):
-            raise Wrong(f"what is made must be an nn.Module, got {_describe_kind(net)}"
+            raise Wrong(f"what is made must be an nn.Module, got {kind_of(net)}"
                         + (": put brackets behind its name." if isinstance(net, type) else "."))
         nets.append(net.to("cpu"))
     if {id(module) for module in nets[0].modules()} & {id(module) for module in nets[1].modules()}:
@@ -973,7 +965,7 @@ def _try_out(net, train_iter):
             raise Wrong(f"your net cannot take a batch of shape {shape}: {error}. Print the shape after each layer, as "
                         "in notebook 3.") from None
         if not isinstance(Y, torch.Tensor):
-            raise Wrong(f"your net returns {_describe_kind(Y)}, where logits of shape {(len(X), CLASSES)} were "
+            raise Wrong(f"your net returns {kind_of(Y)}, where logits of shape {(len(X), CLASSES)} were "
                         "expected."
                         + (" Is the last line of forward a `return`?" if Y is None else ""))
         if tuple(Y.shape) != (len(X), CLASSES):
@@ -1030,7 +1022,7 @@ def _expect_few_parameters(net):
 
 def _train(net, train_iter, test_iter, start):
     """The `History` of the quick run with this net."""
-    torch.manual_seed(QUICK.seed)
+    torch.default_generator.manual_seed(QUICK.seed)
     optimizer = torch.optim.SGD((p for p in net.parameters() if p.requires_grad), lr=QUICK.lr)
     steps = QUICK.num_epochs * len(train_iter)
     scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
