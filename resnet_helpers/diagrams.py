@@ -164,10 +164,11 @@ def _draw_regions(panel, fit):
 
 
 def _draw_fit(panel, fit):
-    visible = fit.y.abs() <= 2
-    panel.plot(fit.x[visible], fit.y[visible].clamp(-1, 2), ".", **DATA)
+    low, high = panel.ylim
+    visible = (fit.y >= low) & (fit.y <= high)
+    panel.plot(fit.x[visible], fit.y[visible], ".", **DATA)
     panel.plot(fit.grid, fit.f_star, "--", **F_STAR)
-    for i, height in enumerate(fit.heights.clamp(-1, 2).tolist()):
+    for i, height in enumerate(fit.heights.clamp(low, high).tolist()):
         panel.plot(fit.edges[i:i + 2], [height, height], **FIT)
     panel.legend([("data", ".", DATA), ("f*", "--", F_STAR), ("fit", "-", FIT)], columns=3, above=True)
 

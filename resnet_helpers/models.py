@@ -172,11 +172,13 @@ def resnet(num_residuals, block=Residual, num_classes=10, in_channels=1, stem="7
         nn.Sequential of eight layers; `net[0]` to `net[4]` are b1 to b5.
 
     Raises:
-        ValueError: a number below 1, or another stem.
+        ValueError: a number below 1, not four numbers of blocks, or another stem.
 
     Source: paper, table 1; for the stem of small images section 4.2.
     """
     check_sizes(num_classes=num_classes, in_channels=in_channels)
+    if len(num_residuals) != 4:
+        raise ValueError(f"num_residuals must have four numbers, one for each module, got {num_residuals!r}")
     if stem not in STEMS:
         raise ValueError(f"stem must be one of {', '.join(map(repr, STEMS))}, got {stem!r}")
     conv = nn.Conv2d(in_channels, 64, **(dict(kernel_size=7, stride=2, padding=3) if stem == "7x7"

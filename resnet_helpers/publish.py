@@ -129,7 +129,8 @@ def _urls(out, *names):
 
 def _title_of(notebook):
     """The first heading of a notebook; "" if there is none."""
-    headings = (re.search(r"^# (.+)", cell.source, re.MULTILINE) for cell in notebook.cells)
+    headings = (re.search(r"^# (.+)", cell.source, re.MULTILINE) for cell in notebook.cells
+                if cell.cell_type == "markdown")
     return next((heading.group(1).replace("`", "") for heading in headings if heading), "")
 
 

@@ -264,3 +264,9 @@ def test_weights_for_shortcuts_that_a_plain_net_lacks_are_refused(depth):
     with pytest.raises(ValueError, match="shortcut"):
         d2l.copy_torchvision_weights(net, random_torchvision(depth))
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("numbers", [(2, 2, 2), (2, 2, 2, 2, 2), ()])
+def test_blocks_of_four_modules_are_needed(numbers):
+    with pytest.raises(ValueError, match="four numbers, one for each module"):
+        d2l.resnet(numbers)

@@ -20,7 +20,7 @@ def random_direction(net, generator):
     direction = {}
     for name, p in net.named_parameters():
         if p.dim() > 1:
-            d = torch.randn(p.shape, generator=generator)
+            d = torch.randn(p.shape, generator=generator).to(p.device)
             direction[name] = d * _filter_norms(p.detach()) / _filter_norms(d)
     return direction
 

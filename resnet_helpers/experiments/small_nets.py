@@ -52,9 +52,9 @@ def train_small_net(depth, shortcuts=True, num_epochs=2, lr=0.05, seed=0):
         (net, loss): the trained net, and the mean training loss of its last epoch.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         net = small_net(depth, shortcuts)
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         train_iter, _ = load_data_fashion_mnist(64, subset=True)
         optimizer = torch.optim.SGD(net.parameters(), lr=lr)
         steps = num_epochs * len(train_iter)
