@@ -11,20 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from resnet_helpers.models import (
-    Bottleneck,
-    Residual,
-    check_sizes,
-    count_parameters,
-    resnet18,
-    resnet34,
-    resnet50,
-    resnet101,
-    resnet152,
-)
+from resnet_helpers.models import MODELS, Bottleneck, Residual, check_sizes, count_parameters
 
 FLOAT32_BYTES, INDEX_BYTES = 4, 8
-MODELS = {18: resnet18, 34: resnet34, 50: resnet50, 101: resnet101, 152: resnet152}
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,7 @@ def resnet_block(input_channels, num_channels, num_residuals, first_block=False,
 
 
 STEMS = ("7x7", "3x3-pool", "3x3")
+NUM_RESIDUALS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # paper
 
 
 def resnet(num_residuals, block=Residual, num_classes=10, in_channels=1, stem="7x7"):
@@ -209,27 +210,30 @@ def resnet18(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
 
     Source: paper, table 1.
     """
-    return resnet((2, 2, 2, 2), Residual if shortcuts else PlainBlock, num_classes, in_channels, stem)
+    return resnet(NUM_RESIDUALS[18], Residual if shortcuts else PlainBlock, num_classes, in_channels, stem)
 
 
 def resnet34(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """ResNet-34: (3, 4, 6, 3) `Residual` blocks. Everything else as in `resnet18`."""
-    return resnet((3, 4, 6, 3), Residual if shortcuts else PlainBlock, num_classes, in_channels, stem)
+    return resnet(NUM_RESIDUALS[34], Residual if shortcuts else PlainBlock, num_classes, in_channels, stem)
 
 
 def resnet50(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """ResNet-50: (3, 4, 6, 3) `Bottleneck` blocks. Everything else as in `resnet18`."""
-    return resnet((3, 4, 6, 3), Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels, stem)
+    return resnet(NUM_RESIDUALS[50], Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels, stem)
 
 
 def resnet101(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """ResNet-101: (3, 4, 23, 3) `Bottleneck` blocks. Everything else as in `resnet18`."""
-    return resnet((3, 4, 23, 3), Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels, stem)
+    return resnet(NUM_RESIDUALS[101], Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels, stem)
 
 
 def resnet152(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """ResNet-152: (3, 8, 36, 3) `Bottleneck` blocks. Everything else as in `resnet18`."""
-    return resnet((3, 8, 36, 3), Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels, stem)
+    return resnet(NUM_RESIDUALS[152], Bottleneck if shortcuts else PlainBottleneck, num_classes, in_channels, stem)
+
+
+MODELS = {18: resnet18, 34: resnet34, 50: resnet50, 101: resnet101, 152: resnet152}
 
 
 @torch.no_grad()

@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass, fields, replace
 import torch
 from torch import nn
 
-from resnet_helpers.costs import MODELS
 from resnet_helpers.data import ImageBatches, load_fashion_mnist, load_fashion_mnist_subset
-from resnet_helpers.models import STEMS, check_sizes
+from resnet_helpers.models import MODELS, STEMS, check_sizes
 from resnet_helpers.precision import PRECISIONS, can_fuse
 from resnet_helpers.training import History, fit, init_weights, try_gpu
 

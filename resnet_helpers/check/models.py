@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from resnet_helpers import costs
 from resnet_helpers.check.engine import Open, Wrong, call, choose, close, diagnose, exercise, expect_number, is_blank
 from resnet_helpers.models import (
+    NUM_RESIDUALS,
     Bottleneck,
     PlainBlock,
     PlainBottleneck,
@@ -398,9 +399,10 @@ class Plan:
 
 
 SIZES = dict(shape=(2, 1, 64, 64), other_shape=(3, 1, 32, 96))  # small, and b5 still gives more than one pixel
-RESNET34 = Plan("ResNet-34", "basic", (3, 4, 6, 3), (64, 128, 256, 512), (7, 2, 3, True), **SIZES)
-RESNET50 = Plan("ResNet-50", "bottleneck", (3, 4, 6, 3), (256, 512, 1024, 2048), (7, 2, 3, True), **SIZES)
-SMALL = Plan("ResNet-18", "basic", (2, 2, 2, 2), (64, 128, 256, 512), (3, 1, 1, False), (2, 1, 28, 28), (3, 1, 32, 20))
+RESNET34 = Plan("ResNet-34", "basic", NUM_RESIDUALS[34], (64, 128, 256, 512), (7, 2, 3, True), **SIZES)
+RESNET50 = Plan("ResNet-50", "bottleneck", NUM_RESIDUALS[50], (256, 512, 1024, 2048), (7, 2, 3, True), **SIZES)
+SMALL = Plan("ResNet-18", "basic", NUM_RESIDUALS[18], (64, 128, 256, 512), (3, 1, 1, False),
+             shape=(2, 1, 28, 28), other_shape=(3, 1, 32, 20))
 
 
 def _expect_plan(net, plan):
@@ -562,11 +564,10 @@ def _expect_modules(run, plan):
     if channels != plan.channels:
         raise Wrong(f"the modules have {_and(channels)} channels, where {plan.name} has {_and(plan.channels)}.")
     if counts != plan.counts:
-        known = {(2, 2, 2, 2): "ResNet-18", (3, 4, 6, 3): "ResNet-34 and ResNet-50", (3, 4, 23, 3): "ResNet-101",
-                 (3, 8, 36, 3): "ResNet-152"}
+        known = [f"ResNet-{depth}" for depth, numbers in NUM_RESIDUALS.items() if numbers == counts]
         i = next(i for i in range(4) if counts[i] != plan.counts[i])
         raise Wrong(f"the modules have {_and(counts)} blocks: " + (
-            f"those are the numbers of {known[counts]}. {plan.name} has {_and(plan.counts)}." if counts in known else
+            f"those are the numbers of {_and(known)}. {plan.name} has {_and(plan.counts)}." if known else
             f"{MODULES[i]} must have {plan.counts[i]} in {plan.name}, not {counts[i]}."))
     _expect_sizes(groups)
 

@@ -37,12 +37,13 @@ class BlockExplorer(Explorer):
     def _make_controls(self):
         self._mending = widgets.HBox(layout=ROW)
         self.above = (self._mending,)
+        traits = self.traits()
         return {"use_1x1conv": switch("use_1x1conv"),
                 "strides": choice("strides", (1, 2)),
                 "shortcut_kernel_size": choice("conv3", (("conv3: true 1×1", 1), ("conv3: article's 3×3", 3))),
-                "input_channels": number("input_channels", 1, MAX_CHANNELS),
-                "num_channels": number("num_channels", 1, MAX_CHANNELS),
-                "size": number("image size", 1, MAX_SIZE),
+                "input_channels": number("input_channels", traits["input_channels"]),
+                "num_channels": number("num_channels", traits["num_channels"]),
+                "size": number("image size", traits["size"]),
                 "image": dropdown("image", FASHION_MNIST_CLASSES)}
 
     def _picture(self):

@@ -218,22 +218,22 @@ def dropdown(description, options):
                                     style={"description_width": "initial"}, layout={"width": "max-content"}))
 
 
-def number(description, low, high, step=1, kind=int):
-    """A slider and beside it a field for the same number.
+def number(description, trait, step=1):
+    """A slider and beside it a field for the same number, from the `min` to the `max` of a `Whole` or `Real` trait.
 
     The field gives the control its name for screen readers, which ipywidgets' sliders lack, and takes typed values.
     """
-    entry = field(description, low, high, step, kind).input
-    slider = (widgets.IntSlider if kind is int else widgets.FloatSlider)(
-        min=low, max=high, step=step, readout=False, tooltip=description, layout={"width": "150px"})
+    entry = field(description, trait, step).input
+    slider = (widgets.IntSlider if isinstance(trait, Whole) else widgets.FloatSlider)(
+        min=trait.min, max=trait.max, step=step, readout=False, tooltip=description, layout={"width": "150px"})
     traitlets.link((entry, "value"), (slider, "value"))
     return Control(slider, widgets.HBox([entry, slider]))
 
 
-def field(description, low, high, step=1, kind=int):
-    """A field to type a number in."""
-    return Control((widgets.BoundedIntText if kind is int else widgets.BoundedFloatText)(
-        min=low, max=high, step=step, description=description, tooltip=description,
+def field(description, trait, step=1):
+    """A field to type a number in, from the `min` to the `max` of a `Whole` or `Real` trait."""
+    return Control((widgets.BoundedIntText if isinstance(trait, Whole) else widgets.BoundedFloatText)(
+        min=trait.min, max=trait.max, step=step, description=description, tooltip=description,
         style={"description_width": "initial"}, layout={"width": "max-content"}))
 
 

@@ -25,11 +25,12 @@ class FunctionClassExplorer(Explorer):
     num_points = Whole(40, min=5, max=200)
 
     def _make_controls(self):
+        traits = self.traits()
         return {"nested": switch("nested"),
-                "complexity": number("complexity k", 1, MAX_COMPLEXITY),
+                "complexity": number("complexity k", traits["complexity"]),
                 "target": choice("f*", tuple(TARGETS)),
-                "noise": number("noise", 0, 0.5, 0.05, float),
-                "num_points": number("points", 5, 200, 5)}
+                "noise": number("noise", traits["noise"], step=0.05),
+                "num_points": number("points", traits["num_points"], step=5)}
 
     def _picture(self):
         fit = fit_class(self.complexity, self.nested, self.target, self.noise, self.num_points)

@@ -3,8 +3,9 @@
 import ipywidgets as widgets
 import traitlets
 
-from resnet_helpers.costs import MODELS, model_costs
+from resnet_helpers.costs import model_costs
 from resnet_helpers.diagrams import draw_resnet
+from resnet_helpers.models import MODELS
 from resnet_helpers.widgets.explorer import Explorer, OneOf, Whole, choice, number, switch, table
 
 
@@ -30,12 +31,13 @@ class ModelExplorer(Explorer):
     def _make_controls(self):
         self._table = widgets.HTML()
         self.below = (self._table,)
+        traits = self.traits()
         return {"depth": choice("depth", [(f"ResNet-{depth}", depth) for depth in MODELS]),
                 "shortcuts": switch("residual connections"),
-                "size": number("image size", 32, 256),
-                "in_channels": number("image channels", 1, 4),
-                "num_classes": number("classes", 1, 1000),
-                "batch_size": number("batch size", 1, 512)}
+                "size": number("image size", traits["size"]),
+                "in_channels": number("image channels", traits["in_channels"]),
+                "num_classes": number("classes", traits["num_classes"]),
+                "batch_size": number("batch size", traits["batch_size"])}
 
     def _picture(self):
         stages = model_costs(self.depth, self.size, self.num_classes, self.in_channels, self.shortcuts)

@@ -9,8 +9,8 @@ from pathlib import Path
 import ipywidgets as widgets
 import traitlets
 
-from resnet_helpers.costs import MODELS
 from resnet_helpers.diagrams import draw_runs
+from resnet_helpers.models import MODELS
 from resnet_helpers.plotting import RUN_CURVES, Animator, to_png, to_svg
 from resnet_helpers.recipes import OPTIMIZERS, SCHEDULES, RunSettings
 from resnet_helpers.runs import BackgroundRun
@@ -70,7 +70,7 @@ class TrainingPanel(widgets.VBox):
     _run = None  # ipywidgets calls `close` on a panel that could not be made, too
 
     def __init__(self, *, folder=".", **settings):
-        self._controls = _make_controls()
+        self._controls = _make_controls(self.traits())
         self.folder, self.runs = Path(folder), []
         self._listed, self._num_listed, self._lock = None, 0, threading.RLock()  # a run ends in a thread of its own
         self._make_widgets()
@@ -329,17 +329,17 @@ class FinishedRun:
         self.name, self.history, self.shown = name, history, True
 
 
-def _make_controls():
+def _make_controls(traits):
     return {"data": choice("data", (("subset: 7,000 images", "subset"), ("full: 70,000 images", "full"))),
             "depth": dropdown("model", [(f"ResNet-{depth}", depth) for depth in MODELS]),
             "shortcuts": switch("residual connections"),
-            "image_size": number("image size", 28, 224),
+            "image_size": number("image size", traits["image_size"]),
             "optimizer": dropdown("optimizer", tuple(OPTIMIZERS)),
-            "lr": field("learning rate", 1e-5, 10, 0.01, float),
+            "lr": field("learning rate", traits["lr"], step=0.01),
             "schedule": dropdown("schedule", [("stays as it is", "constant"), ("falls to zero", "linear"),
                                               ("rises, then falls to zero", "one-cycle")]),
-            "batch_size": number("batch size", 1, 1024),
-            "num_epochs": number("epochs", 1, 100)}
+            "batch_size": number("batch size", traits["batch_size"]),
+            "num_epochs": number("epochs", traits["num_epochs"])}
 
 
 def describe_run(run):
