@@ -36,6 +36,11 @@ def test_the_fast_recipe_took_less_than_three_minutes_on_two_cores_to_an_accurac
         assert history.hardware["device"] == "cpu" and history.hardware["cores"] == 2
 
 
+def test_todays_recipe_reaches_what_it_promises():
+    reached = [load_recording(name).test_acc for name in list_recordings() if name.startswith("modern-seed")]
+    assert reached and sum(reached) / len(reached) >= 0.945
+
+
 def test_each_rung_of_the_ladder_changes_something_and_keeps_the_rest():
     for lower, upper in zip(LADDER, LADDER[1:], strict=False):
         before, after = asdict(lower.settings), asdict(upper.settings)
