@@ -31,7 +31,8 @@ def block_feature_maps(label, input_channels, num_channels, use_1x1conv=False, s
 
     Returns:
         Dict of tensors (height, width): "x", "conv1", "bn1", "relu", "conv2", "bn2", "shortcut", and, if branch and
-        shortcut have the same shape, "sum" and "y". The channel is the one in which the branch varies most.
+        shortcut have the same shape, "sum" and "y". The channel is the one in which the branch varies most; of "x" and
+        "shortcut", where they have another number of channels, the one in which they do.
 
     Raises:
         ValueError: as `costs.block_costs`; or a label that is no class.
@@ -64,7 +65,7 @@ def _block_input(label, input_channels, size):
         return X
     conv0 = _with_fixed_weights(lambda: nn.Conv2d(1, input_channels, kernel_size=3, padding=1))
     conv0.weight.abs_()  # so that bright stays bright, and the image can be recognised
-    return F.relu(F.batch_norm(conv0(X), None, None, training=True)) if size > 1 else F.relu(conv0(X))
+    return F.relu(F.batch_norm(conv0(X), None, None, training=True))
 
 
 @functools.lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from resnet_helpers import diagnosis
 from resnet_helpers.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT_GREEN, TEXT_ORANGE, WHITE, drawing
 from resnet_helpers.training import check_not_empty, in_mode, move_to
 
@@ -118,13 +119,13 @@ def predict(net, data_iter, device=None):
         device = next((p.device for p in net.parameters()), None)
     images, labels, logits = [], [], []
     with in_mode(net, training=False), torch.no_grad():
-        for X, y in data_iter:
+        for X, y in map(diagnosis.unpack, data_iter):
             if not isinstance(X, torch.Tensor):
                 raise ValueError(f"each X must be one tensor of images, got a {type(X).__name__}")
             y_hat = net(move_to(X, device))
-            if y_hat.dim() != 2 or len(y_hat) != len(y):
-                raise ValueError(f"the net must give logits (n, classes) for n images, got {tuple(y_hat.shape)} "
-                                 f"for {len(y)}")
+            if not torch.is_tensor(y_hat) or y_hat.dim() != 2 or len(y_hat) != len(y):
+                got = tuple(y_hat.shape) if torch.is_tensor(y_hat) else f"a {type(y_hat).__name__}"
+                raise ValueError(f"the net must give logits (n, classes) for n images, got {got} for {len(y)}")
             images.append(X.cpu())
             labels.append(y.cpu())
             logits.append(y_hat.float().cpu())

@@ -126,6 +126,8 @@ IMAGES, LABELS = torch.rand(3, 1, 4, 4), torch.tensor([0, 1, 2])
     (torch.zeros(3, 3, 1), [(IMAGES, LABELS)], r"\(3, 3, 1\)"),
     (torch.zeros(2, 3), [(IMAGES, LABELS)], r"\(2, 3\) for 3"),
     (torch.zeros(3, 3), [([IMAGES, IMAGES], LABELS)], "got a list"),
+    ((torch.zeros(3, 3),), [(IMAGES, LABELS)], "got a tuple for 3"),
+    (torch.zeros(3, 3), [(IMAGES, [0, 1, 2])], "pair .* of tensors"),
     (torch.zeros(3, 3), [(IMAGES.flatten(1), LABELS)], r"got \(3, 16\)"),
 ])
 def test_predict_says_what_is_wrong_with_data_or_logits(logits, data, message):
