@@ -1,6 +1,7 @@
-"""What is wrong when a training step cannot be done, in words: batches that do not suit the net, memory that is full.
+"""What is wrong when a step cannot be done, in words: batches that do not suit the net, memory that is full.
 
-`fit` asks here. Errors of any other kind, such as those of a net that a reader is still writing, stay as they are.
+`fit` and `predict` ask here. Errors of any other kind, such as those of a net that a reader is still writing, stay as
+they are.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ def unpack(batch):
 
 
 def check_images(X, net):
-    """Raise `UnsuitableBatchError` if images are of a type that the net does not compute in, which autocast would hide.
+    """Raise `UnsuitableBatchError` if images are floats of a type that the net does not compute in: autocast hides it.
 
     Warn if they have pixels far from the numbers around 0 to 1 that nets are made for.
     """
@@ -102,7 +103,7 @@ def why_unsuitable(error, net, X, y):
         return None
     shape, text = tuple(X.shape), str(error)
     first = next((layer for layer in net.modules() if isinstance(layer, nn.Conv2d)), None)
-    if "type" in text and (reason := _why_wrong_type(X, net)):
+    if isinstance(error, RuntimeError) and "type" in text and (reason := _why_wrong_type(X, net)):
         return reason
     if len(X) == 1 and "more than 1 value per channel" in text:
         return ("a batch of one image cannot be used for training: batch norm needs more than one value in each "

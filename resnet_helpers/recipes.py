@@ -76,7 +76,8 @@ class RunSettings:
     def __post_init__(self):
         for field in fields(self):
             value, (kinds, words) = getattr(self, field.name), KINDS[field.type]
-            if not isinstance(value, kinds) or (field.type is int and abs(value) >= 2**63):
+            too_large = 2 if field.type is bool else 2**63
+            if not isinstance(value, kinds) or (isinstance(value, int) and abs(value) >= too_large):
                 raise ValueError(f"{field.name} must be {words}, got {reprlib.repr(value)}")
         check_sizes(image_size=self.image_size, batch_size=self.batch_size, num_epochs=self.num_epochs)
         for name, allowed in CHOICES.items():

@@ -506,7 +506,7 @@ class TrainingStep:
         raise diagnosis.memory_full(X, self._largest_that_fits(X, y))
 
     def _train(self, X, y):
-        with self.arithmetic.step(len(y)):
+        with self.arithmetic.step(y.numel()):
             self.optimizer.zero_grad()
             l, y_hat, y = self._forward(X, y)
             l.backward()
@@ -523,7 +523,8 @@ class TrainingStep:
     def _check_labels(self, y, y_hat, labels, is_first):
         """Raise `UnsuitableBatchError` if labels of a batch, or `labels` of all, are no classes.
 
-        Those on a GPU are not looked at after the first step, for which it would have to be waited.
+        Those on a GPU are not looked at after the first step of a run, or the first batch of an evaluation: it would
+        have to be waited for.
         """
         if is_first or (labels is None and y.device.type == "cpu"):
             diagnosis.check_labels(y if labels is None else labels, y_hat, getattr(self.loss, "ignore_index", None))

@@ -218,6 +218,10 @@ def check_model(depth, **arguments):
     assert costs[0].blocks == costs[5].blocks == ()
 
 
+def test_how_many_images_fit_into_8_gib_as_notebook_3_says():
+    assert 8 * 2**30 // sum(stage.activation_bytes for stage in model_costs(50, 224)) == 108
+
+
 MODELS = {"size": st.integers(1, 256), "num_classes": st.integers(1, 1000), "in_channels": st.integers(1, 4),
           "shortcuts": st.booleans(), "stem": st.sampled_from(STEMS)}
 

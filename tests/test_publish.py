@@ -1,4 +1,4 @@
-"""Pages and slides of the notebooks: what is on them, and what they load."""
+"""Pages, slides and copies of the notebooks: what is on them, and what they load."""
 
 import re
 import subprocess

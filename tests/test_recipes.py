@@ -14,7 +14,8 @@ from resnet_helpers.recipes import RECIPES, RunSettings, prepare_run
     ({"num_epochs": 1.5}, "whole number"), ({"image_size": -1}, "at least 1"), ({"weight_decay": -1}, "at least 0"),
     ({"label_smoothing": 1.0}, "below 1"), ({"shift": 28}, "27 pixels"), ({"shift": 1.5}, "whole number"),
     ({"flip": "no"}, "flip must be True or False"), ({"lr": "0.1"}, "lr must be a number"),
-    ({"seed": 2**70}, "64 bits"), ({"optimizer": None}, "optimizer must be a string")])
+    ({"seed": 2**70}, "64 bits"), ({"lr": 10**400}, "lr must be a number"), ({"flip": 7}, "True or False"),
+    ({"optimizer": None}, "optimizer must be a string")])
 def test_wrong_settings_are_refused_with_what_is_allowed(wrong, named):
     with pytest.raises(ValueError, match=named):
         RunSettings(**wrong)

@@ -145,7 +145,7 @@ def test_an_unsuitable_batch_is_told_with_what_to_change_and_leaves_the_net_alon
     assert len(train(net, batches())) == 2  # and it can be trained
 
 
-@pytest.mark.parametrize("name", UNSUITABLE.keys() - {"one image", "float64"})
+@pytest.mark.parametrize("name", [name for name in UNSUITABLE if name not in ("one image", "float64")])
 def test_an_unsuitable_test_batch_is_told_too(name):
     data, message = UNSUITABLE[name]
     with pytest.raises(UnsuitableBatchError, match=message):
@@ -158,21 +158,29 @@ def test_columns_of_test_labels_do_not_make_an_accuracy_above_1():
 
 
 class FromBytes(nn.Module):
-    """Makes numbers from 0 to 1 of bytes; with `mistake`, as somebody might who is still writing it."""
+    """Makes numbers from 0 to 1 of bytes."""
 
-    def __init__(self, mistake=False):
+    def __init__(self, convert=lambda X: X.float() / 255):
         super().__init__()
-        self.net, self.mistake = small_net(), mistake
+        self.net, self.convert = small_net(), convert
 
     def forward(self, X):
-        return self.net(X.float() / 255 if not self.mistake else X.flaot() / 255)
+        return self.net(self.convert(X))
 
 
 def test_a_net_may_convert_bytes_itself():
     data = [((255 * X).byte(), Y)]
     assert train(FromBytes(), data, data)[-1].test_acc is not None
-    with pytest.raises(AttributeError, match="flaot"):
-        train(FromBytes(mistake=True), data)
+    with pytest.raises(AttributeError, match="flaot"):  # what somebody gets wrong who is still writing it
+        train(FromBytes(lambda X: X.flaot() / 255), data)
+    with pytest.raises(TypeError, match="unsupported operand type"):
+        train(FromBytes(lambda X: X.float() / None), data)
+
+
+def test_a_single_label_is_told():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    with pytest.raises(UnsuitableBatchError, match=r"of shape \(images,\), these are \(\)"):
+        train(net, [(X, Y[0])])
 
 
 def test_images_of_another_size_than_the_net_was_made_for():

@@ -241,7 +241,7 @@ def test_a_panel_that_is_closed_during_a_run_makes_no_widgets_any_more(panel):
     wait_for(lambda: panel._run.history.records)
     panel.close()
     wait_for_end(panel)
-    assert not panel.runs and not panel._list.children
+    assert panel.state == "stopped" and not panel.runs and not panel._list.children
 
 
 def test_only_ticked_runs_are_drawn_and_all_are_in_the_table(panel):

@@ -51,7 +51,7 @@ def hint(name):
     _hints_given[name] = number + 1
     text = f"hint {number + 1} of {len(exercise.hints)}: {exercise.hints[number]}"
     if number + 1 == len(exercise.hints):
-        text += "\nThat was the last one; the folded cell below the check holds a solution."
+        text += "\nThat was the last one; a folded cell below the check, if your copy has it, holds a solution."
     return Verdict(exercise.title, "open", text)
 
 

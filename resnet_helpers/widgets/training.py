@@ -66,7 +66,7 @@ class TrainingPanel(widgets.VBox):
     num_epochs = Whole(6, min=1, max=100)
     state = traitlets.Unicode("ready", read_only=True)
     text = traitlets.Unicode("Ready.", read_only=True)
-    _is_closed = False
+    _is_closed, _lock = False, threading.RLock()
     _run = None  # ipywidgets calls `close` on a panel that could not be made, too
 
     def __init__(self, *, folder=".", **settings):
@@ -114,7 +114,8 @@ class TrainingPanel(widgets.VBox):
 
     def close(self):
         """End the run and remove the panel from the page."""
-        self._is_closed = True
+        with self._lock:
+            self._is_closed = True
         self.stop()
         self.unobserve_all()
         close_all(self)
@@ -161,10 +162,12 @@ class TrainingPanel(widgets.VBox):
     def _changed(self, run):
         """The run's state or progress has changed. Called in its thread too, maybe at the same time as by a button."""
         with self._lock:
-            if run is not self._run or self._is_closed:
+            if run is not self._run:
                 return
             self.set_trait("state", run.state)
             self._show_state()
+            if self._is_closed:
+                return
             if not run.is_active() and run is not self._listed:
                 self._listed = run
                 self._animator.draw()
@@ -300,7 +303,8 @@ class TrainingPanel(widgets.VBox):
             if isinstance(former, TrainingPanel):
                 if former._run:
                     former._run.stop(wait=1.0)  # long enough for what it measured to get into the list
-                self.runs, self._num_listed, former._run = former.runs, former._num_listed, None
+                with former._lock:
+                    self.runs, self._num_listed, former._run = former.runs, former._num_listed, None
             former.close()
 
     def _repr_mimebundle_(self, **kwargs):
