@@ -66,8 +66,10 @@ def options_of(settings, others=None):
         option = name.replace("_", "-")
         if others is not None and value == getattr(others, name):
             continue
-        options += [f"--{option}" if value else f"--no-{option}"] if isinstance(value, bool) else [f"--{option}",
-                                                                                                   str(value)]
+        if isinstance(value, bool):
+            options.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            options += [f"--{option}", str(value)]
     return options
 
 

@@ -82,11 +82,16 @@ def test_pause_becomes_resume_and_back(panel):
     assert panel.state == "stopped" and panel._pause.disabled
 
 
-def train_and_stop(panel):
-    """A run that was stopped after it had measured something."""
+def begin_long_run(panel):
+    """A run that has measured something and goes on."""
     panel.num_epochs = 100
     panel.train()
     wait_for(lambda: panel._run.history.records)
+
+
+def train_and_stop(panel):
+    """A run that was stopped after it had measured something."""
+    begin_long_run(panel)
     panel.stop()
     wait_for_end(panel)
 
@@ -236,9 +241,7 @@ def test_the_number_of_a_run_is_not_given_twice(panel):
 
 
 def test_a_panel_that_is_closed_during_a_run_makes_no_widgets_any_more(panel):
-    panel.num_epochs = 100
-    panel.train()
-    wait_for(lambda: panel._run.history.records)
+    begin_long_run(panel)
     panel.close()
     wait_for_end(panel)
     assert panel.state == "stopped" and not panel.runs and not panel._list.children

@@ -286,13 +286,13 @@ def expect_function(answer, *arguments):
     expect_arguments(answer, f"your function must take the arguments {text}, in this order", *arguments)
 
 
-def expect_arguments(function, demand, *args, **kwargs):
+def expect_arguments(function, demand, *args, advice="", **kwargs):
     """Wrong, with the demand and what contradicts it, unless a function or class can be called with these arguments."""
     with contextlib.suppress(ValueError):  # one that cannot say what it takes
         try:
             inspect.signature(function).bind(*args, **kwargs)
         except TypeError as error:
-            raise Wrong(f"{demand}, but: {error}.") from None
+            raise Wrong(f"{demand}, but: {error}.{advice}") from None
 
 
 def diagnose(output, mistakes, otherwise):

@@ -23,6 +23,7 @@ from resnet_helpers.check.engine import (
     close,
     diagnose,
     exercise,
+    expect_arguments,
     expect_function,
     expect_number,
     kind_of,
@@ -929,12 +930,8 @@ def _make_net(make_net):
     if not callable(make_net):
         raise Wrong(f"the answer must be a class derived from nn.Module, or a function that returns a net; got "
                     f"{kind_of(make_net)}.")
-    with contextlib.suppress(ValueError):
-        try:
-            inspect.signature(make_net).bind()
-        except TypeError as error:
-            raise Wrong(f"it must be possible to make the net without arguments, but: {error}. Give them default "
-                        "values.") from None
+    expect_arguments(make_net, "it must be possible to make the net without arguments", advice=" Give them default "
+                     "values.")
     nets = []
     for _ in range(2):
         torch.default_generator.manual_seed(QUICK.seed)
