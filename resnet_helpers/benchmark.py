@@ -239,11 +239,12 @@ class PeakMemory:
             self.bytes += torch.cuda.max_memory_allocated(self.device)
 
     def _watch(self):
-        took = 0.0
-        while not self._done.wait(max(0.05, took / self.SHARE)):
+        while True:
             begin = time.perf_counter()
             self.bytes = max(self.bytes, sum(map(proportional_memory, [os.getpid(), *children(os.getpid())])))
             took = time.perf_counter() - begin
+            if self._done.wait(max(0.05, took / self.SHARE)):
+                return
 
 
 def children(pid):
