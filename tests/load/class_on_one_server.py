@@ -25,6 +25,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from kernels import NOTEBOOKS, Kernel, code_cells
 
+from resnet_helpers.benchmark import proportional_memory
 from resnet_helpers.training import describe_hardware, name_hardware
 
 MIB = 2**20
@@ -44,12 +45,6 @@ def peak_memory(pid):
     """The most main memory that a process has had, in bytes, libraries that others share with it included."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-
-
-def own_memory(pid):
-    """Main memory of a process in bytes; what n processes share counts as an n-th."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 class Students:
@@ -73,13 +68,7 @@ class Students:
 
     def _watch(self, stop):
         while not stop.wait(2):
-            total = 0
-            for pid in list(self.kernels.values()):
-                try:
-                    total += own_memory(pid)
-                except (OSError, StopIteration):  # it has just ended
-                    pass
-            self.most_memory = max(self.most_memory, total)
+            self.most_memory = max(self.most_memory, sum(map(proportional_memory, list(self.kernels.values()))))
 
     def _work(self, student):
         with tempfile.TemporaryDirectory() as folder:
