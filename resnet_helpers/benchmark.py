@@ -4,6 +4,7 @@ Each measurement runs in a Python process of its own, so that memory and start-u
 """
 
 import argparse
+import itertools
 import json
 import math
 import os
@@ -99,7 +100,7 @@ def run_article(size, images, labels, steps, device, plot):
     optimizer, loss = torch.optim.SGD(net.parameters(), lr=LR), nn.CrossEntropyLoss()
     metric, due = Accumulator(3), report_batches(range(steps), REPORTS_PER_EPOCH) | {steps}  # as `fit` does
     net.train()
-    for i, (X, y) in zip(range(1, steps + 1), loader, strict=False):
+    for i, (X, y) in enumerate(first_batches(loader, steps), start=1):
         optimizer.zero_grad()
         X, y = X.to(device), y.to(device)
         y_hat = net(X)
@@ -138,7 +139,7 @@ def run_package(size, images, labels, steps, device, plot):
     from resnet_helpers.data import ImageBatches
     from resnet_helpers.models import resnet18
     from resnet_helpers.training import History, fit, init_weights
-    batches = FirstBatches(ImageBatches(images, labels, BATCH_SIZE, True, size, device), steps)
+    batches = OneEpoch(ImageBatches(images, labels, BATCH_SIZE, True, size, device), steps)
     net, history = resnet18().apply(init_weights), History()
     for p in fit(net, batches, None, 1, LR, device, history=history, precision="auto",
                  reports_per_epoch=REPORTS_PER_EPOCH):
@@ -146,18 +147,22 @@ def run_package(size, images, labels, steps, device, plot):
     return history.records[-1].examples, history.train_loss, history.config["precision"]
 
 
-class FirstBatches:
-    """The first `steps` of some batches."""
+def first_batches(batches, steps):
+    """The first `steps` batches of as many epochs as that takes."""
+    return itertools.islice(itertools.chain.from_iterable(itertools.repeat(batches)), steps)
+
+
+class OneEpoch:
+    """`first_batches` as what `fit` takes for one epoch."""
 
     def __init__(self, batches, steps):
-        self.batches, self.steps = batches, min(steps, len(batches))
+        self.batches, self.steps = batches, steps
 
     def __len__(self):
         return self.steps
 
     def __iter__(self):
-        for _, batch in zip(range(self.steps), self.batches, strict=False):
-            yield batch
+        return first_batches(self.batches, self.steps)
 
 
 class PngPlot:
@@ -199,7 +204,6 @@ def measure(loop, size, data, steps, began):
     from resnet_helpers.data import load_fashion_mnist, load_fashion_mnist_subset
     dataset = load_fashion_mnist_subset() if data <= SUBSET else load_fashion_mnist()
     images, labels = dataset.train_images[:data], dataset.train_labels[:data]
-    steps = min(steps, -(-len(images) // BATCH_SIZE))
     device = try_gpu()
     torch.manual_seed(0)
     plot = TimedPlot(PngPlot(always=loop == "article").add)
@@ -340,9 +344,9 @@ def describe(report):
            f"torch {versions['torch']}")
     yield (f"at best: {peaks['float32'] / 1e9:,.0f} GFLOP/s in float32, {peaks['bfloat16'] / 1e9:,.0f} in bfloat16 "
            f"(matrix products), {peaks['bandwidth'] / 1e9:.1f} GB/s (copying)")
-    yield (f"ResNet-18, {report['steps']} batches of {report['batch_size']}, or one epoch if that is less; images/s "
-           f"with everything counted, curves too; 1st point: seconds from the start of Python to the first point of "
-           f"the curves, after {math.ceil(report['steps'] / REPORTS_PER_EPOCH)} batches at most")
+    yield (f"ResNet-18, {report['steps']} batches of {report['batch_size']}, in several epochs where one has fewer; "
+           f"images/s with everything counted, curves too; 1st point: seconds from the start of Python to the first "
+           f"point of the curves, after {math.ceil(report['steps'] / REPORTS_PER_EPOCH)} batches at most")
     yield ""
     yield (f"{'px':>4} {'data':>7}  {'loop':8} {'precision':9} {'images/s':>9} {'ratio':>6} {'of peak':>8} "
            f"{'of memory':>9} {'curves':>7} {'memory':>8} {'1st point':>9}")
@@ -395,7 +399,7 @@ def main(arguments=None):
     parser.add_argument("--sizes", type=int, nargs="+", default=[96, 28], metavar="PX", help="image sizes (96 28)")
     parser.add_argument("--data", type=int, nargs="+", metavar="N", help="numbers of training images (6000, the subset "
                         "that comes with the package, and 60000, the full set, which is downloaded if it is not here)")
-    parser.add_argument("--steps", type=int, default=20, help="at most so many batches of 256 a measurement (20)")
+    parser.add_argument("--steps", type=int, default=40, help="batches of 256 a measurement (40)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements there")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw them there (.png, .svg, .pdf)")
     parser.add_argument("--one", nargs=5, help=argparse.SUPPRESS)
