@@ -388,6 +388,7 @@ def draw(report):
                       color=[BLUE if m.loop == "package" else GREY for m in here])
         ax.bar_label(bars, [f"{m.images_per_second:,.0f}" for m in here])
         ax.set(title=f"{group[0]} px, {group[1]:,} images", ylabel="images/s")
+        ax.margins(y=0.12)  # room for the labels
         ax.grid(False)
     return fig
 
