@@ -126,8 +126,9 @@ def why_unsuitable(error, net, X, y):
 
 # --- memory ---
 
-# The last is what oneDNN, behind the convolutions on CPUs, calls it; with "descriptor" it has no way to compute this.
-SIGNS_OF_FULL_MEMORY = re.compile("not enough memory|can't allocate memory|out of memory"
+# ALLOC_FAILED is what cuBLAS and cuDNN say. The last is what oneDNN, behind the convolutions on CPUs, calls it; with
+# "descriptor" it has no way to compute this.
+SIGNS_OF_FULL_MEMORY = re.compile("not enough memory|can't allocate memory|out of memory|STATUS_ALLOC_FAILED"
                                   "|could not create a primitive(?! descriptor)")
 
 

@@ -43,10 +43,11 @@ class Arithmetic:
     way, see `cpu.SmallMaps`.
 
     Args:
-        precision: "float32", as PyTorch computes without being told anything; "bfloat16"; or "auto": the first steps
-            of the run try what may be faster on the device, and the fastest stays, see `ways_to_try`. On a CPU "auto"
-            also takes fewer threads while other programs use the cores; another number of threads adds up in another
-            order, so the others keep it.
+        precision: "float32", as PyTorch computes without being told anything (newer GPUs round the inputs of
+            convolutions to TF32 then, unless `torch.backends.cudnn.allow_tf32` is False); "bfloat16"; or "auto": the
+            first steps of the run try what may be faster on the device, and the fastest stays, see `ways_to_try`. On a
+            CPU "auto" also takes fewer threads while other programs use the cores; another number of threads adds up
+            in another order, so the others keep it.
         device: a `torch.device`.
 
     Attributes:
@@ -61,7 +62,7 @@ class Arithmetic:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         self.cores = SharedCores() if precision == "auto" and device.type == "cpu" else None
         ways = {"float32": [PLAIN], "bfloat16": [BFLOAT16_LAST]}.get(precision) or ways_to_try(device)
-        self.device, self.net, self.is_plain = device, None, ways == [PLAIN]
+        self.device, self.net, self.optimizer, self.is_plain = device, None, None, ways == [PLAIN]
         long = 1.0 if device.type == "cpu" else math.inf  # what a GPU's first step loads can take that long
         self._way, self.trial = ways[0], Trial(ways, long=long) if len(ways) > 1 else None
 
@@ -69,16 +70,29 @@ class Arithmetic:
     def precision(self):
         return "auto" if self.trial else self._way.precision
 
-    def prepare(self, net):
-        """Move a module to the device, in place."""
-        self.net = net.to(self.device)
+    def prepare(self, net, optimizer=None):
+        """Move a module to the device, in place, and lay out its weights and what its optimiser, if any, remembers."""
+        self.net, self.optimizer = net.to(self.device), optimizer
         self._lay_out()
 
     def batch(self, X):
         """Move a tensor, or each tensor of a list or tuple, to the device."""
         if isinstance(X, (list, tuple)):
             return [self.batch(x) for x in X]
-        return X.to(self.device, memory_format=self._way.memory_format) if X.dim() == 4 else X.to(self.device)
+        order = {"memory_format": self._way.memory_format} if X.dim() == 4 else {}
+        return X.to(self.device, non_blocking=self._can_wait, **order)
+
+    def labels(self, y):
+        """Move classes to the device, as int64; to be called before the forward pass.
+
+        Later a GPU would first have to come to the end of that pass, unless it can copy while it computes.
+        """
+        return y.to(self.device, torch.int64, non_blocking=self._can_wait)
+
+    @property
+    def _can_wait(self):
+        """May a tensor from the host arrive later? A GPU waits for it by itself before it computes with it."""
+        return self.device.type == "cuda"
 
     @contextlib.contextmanager
     def autocast(self):
@@ -123,8 +137,11 @@ class Arithmetic:
         return torch.optim.SGD(parameters, lr=lr, fused=can_fuse(self.device, self.is_plain))
 
     def _lay_out(self):
-        if not self.is_plain:
-            self.net.to(memory_format=self._way.memory_format)
+        for weight in self.net.parameters() if not self.is_plain else ():
+            if weight.dim() == 4:  # `Module.to` would do it for those of 5 dimensions too, and fail
+                weight.data = weight.data.to(memory_format=self._way.memory_format)
+        if self.optimizer is not None:
+            lay_out_as_weights(self.optimizer)
 
 
 def can_fuse(device, is_plain):
@@ -136,6 +153,17 @@ def can_fuse(device, is_plain):
     return True if device.type == "cuda" and not is_plain else None
 
 
+def lay_out_as_weights(optimizer):
+    """Let momentum, and whatever else an optimiser remembers for each number of a weight, lie in memory as it does.
+
+    Fused optimisers take that for granted: on GPUs they raise an error otherwise, on CPUs they compute nonsense.
+    """
+    for weight, state in optimizer.state.items():
+        for name, value in state.items():
+            if torch.is_tensor(value) and value.shape == weight.shape and value.stride() != weight.stride():
+                state[name] = torch.empty_like(weight, dtype=value.dtype, requires_grad=False).copy_(value)
+
+
 class Trial:
     """Finds out which of several ways of doing a step takes the least time for an image, by taking turns.
 
@@ -144,15 +172,16 @@ class Trial:
 
     Args:
         names: what tells the ways apart.
-        steps: of each.
         long: in seconds.
     """
 
-    def __init__(self, names, steps=3, long=1.0):
-        self.tried, self.steps, self.long = {name: [] for name in names}, steps, long  # (seconds, images) of steps
+    STEPS = 3  # of each way
+
+    def __init__(self, names, long=1.0):
+        self.tried, self.long = {name: [] for name in names}, long  # (seconds, images) of steps
 
     def _is_tried(self, name):
-        return len(self.tried[name]) >= self.steps or any(seconds > self.long for seconds, _ in self.tried[name])
+        return len(self.tried[name]) >= self.STEPS or any(seconds > self.long for seconds, _ in self.tried[name])
 
     @property
     def next(self):
@@ -180,14 +209,18 @@ def bfloat16_gain(device, side=1024, repeats=5):
     large ones: a net of few channels, or batches of a few images, can be slower in bfloat16 even where they are faster.
 
     Args:
-        device: a `torch.device`; on any but CPUs and CUDA GPUs, where nobody has tried, the answer is 0.
+        device: a `torch.device`; on any but CPUs and CUDA GPUs, where nobody has tried, the answer is 0, and on those
+            that cannot do it at all.
         side: of the square matrices.
         repeats: of each kind; the fastest counts.
     """
     if device.type not in ("cpu", "cuda"):
         return 0.0
-    return (matmul_seconds(torch.float32, device, side, repeats)
-            / matmul_seconds(torch.bfloat16, device, side, repeats))
+    try:
+        seconds = matmul_seconds(torch.bfloat16, device, side, repeats)
+    except RuntimeError:
+        return 0.0
+    return matmul_seconds(torch.float32, device, side, repeats) / seconds
 
 
 def matmul_seconds(dtype, device, side, repeats):

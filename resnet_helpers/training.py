@@ -11,6 +11,7 @@ import math
 import platform
 import reprlib
 import time
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -27,12 +28,29 @@ from resnet_helpers.precision import Arithmetic
 
 
 def try_gpu(i=0):
-    """Device number `i` if there is one, else the CPU: CUDA first, then (for i = 0) Apple's MPS."""
+    """Device number `i` if there is one, else the CPU: CUDA first, then (for i = 0) Apple's MPS.
+
+    A GPU for which this PyTorch has no code, as it is too old or too new for it, is left out with a warning.
+    """
     if torch.cuda.device_count() > i:
-        return torch.device(f"cuda:{i}")
+        device = torch.device(f"cuda:{i}")
+        problem = why_unusable(device)
+        if not problem:
+            return device
+        warnings.warn(f"{device} is not used, as it cannot compute: {problem}", stacklevel=2)
     if i == 0 and torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+@functools.cache
+def why_unusable(device):
+    """What PyTorch says when a device is to add two numbers; "" if it can."""
+    try:
+        (torch.ones(1, device=device) + 1).item()
+    except RuntimeError as error:
+        return str(error).split("\n")[0]
+    return ""
 
 
 class Accumulator:
@@ -219,8 +237,9 @@ class History:
 
     def describe(self, net, optimizer, scheduler, num_epochs, device, precision):
         """Note what is about to be trained, and on what, at the first epoch or after the last of the records."""
-        for wrapped in ("module", "_orig_mod"):  # in DistributedDataParallel, and in what torch.compile gives
-            net = getattr(net, wrapped, net)
+        if isinstance(net, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            net = net.module
+        net = getattr(net, "_orig_mod", net)  # in what torch.compile gives
         self.completed = bool(self.records) and self.records[-1].epoch >= num_epochs
         settings = {k: v for k, v in optimizer.defaults.items() if isinstance(v, (int, float, str, bool))}
         self.config = {"model": type(net).__name__, "parameters": sum(p.numel() for p in net.parameters()),
@@ -296,6 +315,11 @@ class History:
     def test_acc(self):
         """Test accuracy of the last epoch that ended; None before that."""
         return next((r.test_acc for r in reversed(self.records) if r.test_acc is not None), None)
+
+    @property
+    def tested_on(self):
+        """The images that `test_acc` was measured on: "test", or "held-out" ones of the training images."""
+        return "held-out" if self.config.get("held_out") else "test"
 
     @property
     def examples_per_second(self):
@@ -386,11 +410,14 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
         device: where to train; None means where the net's parameters are.
         optimizer: None means plain SGD with `lr`.
         scheduler: a learning-rate scheduler of that optimizer, advanced after every step; None keeps the rate.
-        loss: function of (logits, y) that gives the mean over the batch; None means cross-entropy.
-        reports_per_epoch: how many records an epoch gives, evenly spaced; with fewer batches, one a batch.
-        history: a `History` to fill in, for those who want to look at it while, or after, they iterate.
-        timer: the `Timer` to measure with. Who stops it while `train_iter` waits for something, and starts it
-            again, leaves that time out of `Progress.seconds`.
+        loss: function of (logits, y) that gives the mean over the batch; None means cross-entropy. Labels that it
+            ignores (`ignore_index`) count as examples, and as wrong answers.
+        reports_per_epoch: how many records an epoch gives, evenly spaced; with fewer batches, one a batch. If
+            `train_iter` has no length, one an epoch.
+        history: a `History` to fill in, for those who want to look at it while, or after, they iterate. What it held
+            goes, unless the run is resumed.
+        timer: the `Timer` to measure with, a fresh one. Who stops it while `train_iter` waits for something, and
+            starts it again, leaves that time out of `Progress.seconds`.
         precision: "float32", the plain arithmetic of PyTorch; "bfloat16"; or "auto", what is fastest on this machine
             for this net, found out on the first steps. See `precision.Arithmetic`. On a CPU "auto" also computes with
             fewer threads while other programs use the cores, see `cpu.SharedCores`.
@@ -418,8 +445,8 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
     device = torch.device(next((p.device for p in net.parameters()), "cpu") if device is None else device)
     respect_cores()
     arithmetic = Arithmetic(precision, device)
-    arithmetic.prepare(net)
-    optimizer = optimizer or arithmetic.sgd(net.parameters(), lr)
+    arithmetic.prepare(net, optimizer)
+    optimizer = arithmetic.optimizer = optimizer or arithmetic.sgd(net.parameters(), lr)
     loss = loss or nn.CrossEntropyLoss()
     train_iter, test_iter = (batches.to(device) if isinstance(batches, ImageBatches) else batches
                              for batches in (train_iter, test_iter))  # bytes travel once, not each batch as floats
@@ -515,10 +542,10 @@ class TrainingStep:
         return l, y_hat, y
 
     def _forward(self, X, y):
+        classes = self.arithmetic.labels(y)
         y_hat = self._logits(X)
         self._check_labels(y, y_hat, self.labels, self.is_first)
-        y = y.to(self.arithmetic.device, torch.int64)
-        return self.loss(y_hat.float(), y), y_hat, y
+        return self.loss(y_hat.float(), classes), y_hat, classes
 
     def _check_labels(self, y, y_hat, labels, is_first):
         """Raise `UnsuitableBatchError` if labels of a batch, or `labels` of all, are no classes.
@@ -541,10 +568,10 @@ class TrainingStep:
         with torch.no_grad(), self.arithmetic.autocast():
             for i, (X, y) in enumerate(map(diagnosis.unpack, test_iter)):
                 with diagnosis.explained(self.net, X, y):
+                    classes = self.arithmetic.labels(y)
                     y_hat = self.net(self.arithmetic.batch(X))
                     self._check_labels(y, y_hat, labels, is_first=i == 0)
-                    y = y.to(self.arithmetic.device)
-                    sums.add(torch.zeros((), device=y.device), y_hat, y)
+                    sums.add(torch.zeros((), device=classes.device), y_hat, classes)
         return sums.read()[1]
 
     def _check_memory(self, X):
@@ -676,7 +703,7 @@ class KeptWeights:
 def results(history):
     """The article's line of results: `loss 0.012, train acc 0.997, test acc 0.893`."""
     test_acc = "not measured" if history.test_acc is None else f"{history.test_acc:.3f}"
-    return f"loss {history.train_loss:.3f}, train acc {history.train_acc:.3f}, test acc {test_acc}"
+    return f"loss {history.train_loss:.3f}, train acc {history.train_acc:.3f}, {history.tested_on} acc {test_acc}"
 
 
 def describe_hardware(device):

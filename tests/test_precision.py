@@ -44,9 +44,11 @@ def test_auto_is_plain_float32_without_a_trial_on_gpus_where_products_are_not_fa
 LAST, FIRST = torch.channels_last, torch.contiguous_format
 
 
-@pytest.mark.parametrize(("gain", "tried"), [
-    (3.0, [("bfloat16", LAST), ("float32", LAST), ("float32", FIRST)]), (1.0, [("float32", LAST), ("float32", FIRST)])])
-@pytest.mark.parametrize("fastest", [0, 1, -1])
+WAYS = [("bfloat16", LAST), ("float32", LAST), ("float32", FIRST)]
+
+
+@pytest.mark.parametrize(("gain", "tried", "fastest"), [
+    (3.0, WAYS, 0), (3.0, WAYS, 1), (3.0, WAYS, 2), (1.0, WAYS[1:], 0), (1.0, WAYS[1:], 1)])
 def test_auto_takes_what_was_fastest_in_the_first_steps(monkeypatch, gain, tried, fastest):
     monkeypatch.setattr(precision, "bfloat16_gain", lambda device: gain)
     model, seen, weight = net(), [], lambda: model[3].conv1.weight
@@ -60,6 +62,46 @@ def test_auto_takes_what_was_fastest_in_the_first_steps(monkeypatch, gain, tried
     assert losses("auto", model, batches(10))[1] == tried[fastest][0]
     assert seen[:3 * len(tried)] == 3 * tried
     assert set(seen[3 * len(tried):]) == {tried[fastest]}  # the test images, too
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_what_an_optimiser_remembers_lies_in_memory_as_the_weights_do_whatever_is_tried(monkeypatch, kind):
+    monkeypatch.setattr(precision, "bfloat16_gain", lambda device: 3.0)
+    model, orders = net(), set()
+    momentum = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+    optimizer = kind(model.parameters(), lr=0.01, fused=True, **momentum)  # fused: it would compute nonsense
+
+    def look(*_):
+        orders.add(model[3].conv1.weight.stride())
+        for weight, state in optimizer.state.items():
+            kept = [value for value in state.values() if value.shape == weight.shape]
+            assert kept and all(value.stride() == weight.stride() for value in kept)
+
+    model.register_forward_hook(look)
+    for _ in d2l.fit(model, batches(10), None, 1, optimizer=optimizer):
+        pass
+    assert len(orders) == 2 and optimizer.state
+
+
+def test_what_an_optimiser_remembers_from_before_is_laid_out_and_keeps_its_values():
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=1.0)
+    weight = model[3].conv1.weight
+    weight.grad = torch.randn(weight.shape)
+    optimizer.step()
+    assert optimizer.state[weight]["momentum_buffer"].stride() == weight.stride()
+    before = optimizer.state[weight]["momentum_buffer"].clone()
+    Arithmetic("bfloat16", CPU).prepare(model, optimizer)
+    after = optimizer.state[weight]["momentum_buffer"]
+    assert after.stride() == weight.stride() != before.stride() and torch.equal(after, before)
+
+
+@pytest.mark.parametrize("precision", ["auto", "bfloat16", "float32"])
+def test_convolutions_of_volumes_can_be_trained(precision):
+    model = nn.Sequential(nn.Conv3d(1, 4, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 3))
+    data = [(torch.rand(6, 1, 5, 5, 5), torch.arange(6) % 3)] * 4
+    for p in d2l.fit(model, data, data, 2, precision=precision):
+        assert p.train_loss < 5
 
 
 @pytest.mark.parametrize(("seconds", "winner"), [
@@ -94,6 +136,15 @@ def test_the_first_step_on_a_gpu_may_take_long_without_being_counted(monkeypatch
 def test_gain_is_measured_and_none_is_expected_where_nobody_has_tried():
     assert 0 < bfloat16_gain(CPU, side=64, repeats=2) < 100
     assert bfloat16_gain(torch.device("mps")) == 0
+
+
+def test_no_gain_is_expected_of_a_device_that_cannot_multiply_bfloat16(monkeypatch):
+    def multiply(dtype, device, side, repeats):
+        if dtype == torch.bfloat16:
+            raise RuntimeError("not implemented for 'BFloat16'")
+        return 1.0
+    monkeypatch.setattr(precision, "matmul_seconds", multiply)
+    assert bfloat16_gain(CPU, side=63) == 0
 
 
 def test_bfloat16_trains_nearly_as_float32_and_keeps_weights_and_statistics_in_float32():

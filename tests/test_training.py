@@ -84,7 +84,28 @@ def test_hardware_says_how_many_cores_may_be_used_and_none_for_other_devices(mon
 def test_try_gpu_prefers_cuda_then_mps_then_cpu(monkeypatch, cuda, mps, i, device):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(training, "why_unusable", lambda device: "")
     assert str(d2l.try_gpu(i)) == device
+
+
+def test_try_gpu_leaves_out_a_gpu_that_cannot_compute(monkeypatch):
+    def ones(*_, device):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "ones", ones)
+    with pytest.warns(UserWarning, match="cuda:2 is not used.*no kernel image is available for execution on the devi"):
+        assert d2l.try_gpu(2) == torch.device("cpu")
+    training.why_unusable.cache_clear()
+
+
+def test_history_describes_the_net_inside_a_wrapper_but_not_the_part_of_a_net():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    net.module = nn.Linear(2, 2)  # what a reader may call a layer
+    for given in (net, nn.DataParallel(net)):
+        history = d2l.History()
+        history.describe(given, torch.optim.SGD(net.parameters()), None, 1, torch.device("cpu"), "float32")
+        assert history.config["model"] == "Sequential" and history.config["parameters"] == 9 + 8 + 6
 
 
 # --- evaluation ---
@@ -325,6 +346,15 @@ def test_a_diverging_run_is_noticed_and_trained_weights_are_not_lost(reports_per
     with pytest.raises(d2l.NonFiniteLossError):
         list(d2l.fit(net, batches(), num_epochs=50, lr=1e30, reports_per_epoch=reports_per_epoch))
     assert_equal(state_of(net), before)
+
+
+@pytest.mark.parametrize(("momentum", "is_advised"), [(0.9, True), (0.0, False)])
+def test_a_new_optimizer_is_advised_where_the_old_one_remembers_what_diverged(momentum, is_advised):
+    net = small_net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e30, momentum=momentum)
+    with pytest.raises(d2l.NonFiniteLossError) as error:
+        list(d2l.fit(net, batches(), num_epochs=50, optimizer=optimizer))
+    assert ("with a new optimizer" in str(error.value)) == is_advised
 
 
 # --- history ---

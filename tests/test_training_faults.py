@@ -313,6 +313,10 @@ def test_batches_are_moved_to_where_the_net_is():
 
 # --- memory ---
 
+def test_a_gpu_without_memory_for_its_libraries_is_full():
+    assert diagnosis.is_full(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+
+
 def test_a_convolution_that_cannot_be_computed_is_not_taken_for_full_memory():
     assert not diagnosis.is_full(RuntimeError("could not create a primitive descriptor for the convolution forward "
                                               "propagation primitive. Run workload with ONEDNN_VERBOSE=all"))
