@@ -40,7 +40,7 @@ class BackgroundRun:
         self.state, self.fraction = "preparing", 0.0
         self._timer, self._spent, self._last_batch, self._next_notice = Timer(), 0.0, None, 0.0
         self._lock, self._num_threads = threading.Lock(), torch.get_num_threads()
-        self._may_go_on, self._must_stop = threading.Event(), threading.Event()
+        self._may_go_on, self._must_stop = threading.Event(), threading.Event()  # not paused; `stop` was called
         self._may_go_on.set()
         self._thread = threading.Thread(target=self._work, name="training", daemon=True)
 
@@ -53,14 +53,11 @@ class BackgroundRun:
 
     def pause(self):
         """Wait before the next step until `resume`. The time is not counted as training."""
-        self._may_go_on.clear()
-        if not self._set_state("paused", only_from=("training",)):
-            self._may_go_on.set()
+        self._set_state("paused", only_from=("training",))
 
     def resume(self):
         """Go on after `pause`."""
-        if self._set_state("training", only_from=("paused",)):
-            self._may_go_on.set()
+        self._set_state("training", only_from=("paused",))
 
     def stop(self, wait=0.0):
         """End the run; the weights stay as the last whole step left them.
@@ -69,7 +66,6 @@ class BackgroundRun:
             wait: seconds to wait for the end.
         """
         self._must_stop.set()
-        self._may_go_on.set()
         self._set_state("stopping", only_from=ACTIVE)
         self.join(wait)
 
@@ -139,13 +135,13 @@ class BackgroundRun:
             raise _StopRequest
 
     def _set_state(self, state, only_from=None):
-        """Change the state, if it is one of `only_from`, and tell; was it changed?"""
+        """Change the state, if it is one of `only_from`, and tell."""
         with self._lock:
             if only_from and self.state not in only_from:
-                return False
+                return
             self.state = state
+            (self._may_go_on.clear if state == "paused" else self._may_go_on.set)()
         self.on_change(self)
-        return True
 
 
 ACTIVE = ("preparing", "training", "paused", "stopping")

@@ -165,6 +165,26 @@ def test_an_error_without_words_is_named():
     assert in_plain_words(KeyError()) == "KeyError"
 
 
+def test_stop_ends_a_run_that_another_thread_pauses_at_the_same_moment(few_images):
+    run = BackgroundRun(RunSettings(num_epochs=1000, batch_size=10)).start()
+    wait_for(lambda: run.state == "training")
+    is_over = threading.Event()
+
+    def press():
+        while not is_over.is_set():
+            run.pause()
+            run.resume()
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    time.sleep(0.2)
+    run.stop()
+    ended = run.join(20)
+    is_over.set()
+    thread.join()
+    assert ended and run.state == "stopped"
+
+
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.lists(st.sampled_from(["pause", "resume", "stop", "wait"]), max_size=8))
 def test_any_sequence_of_buttons_ends_well(actions):
