@@ -148,7 +148,7 @@ def device_name(text):
 
 
 def check_files(options, parser):
-    """End with status 2 and advice if a file that is to be written surely cannot be, or would be lost."""
+    """End with status 2 and advice if a file surely cannot be written, or a checkpoint would be lost by it."""
     if options.checkpoint and os.path.exists(options.checkpoint) and not options.resume:
         parser.error(f"{options.checkpoint} is there already: add --resume to go on from it, or name another file")
     checks = ((options.checkpoint, why_not_writable), (options.history, why_not_writable),
@@ -236,8 +236,8 @@ class Report:
             for p in progress:
                 if p.test_acc is not None:
                     self.say(f"epoch {p.epoch:.0f} of {run.settings.num_epochs}: loss {p.train_loss:.3f}, train acc "
-                             f"{p.train_acc:.3f}, {'held-out' if run.settings.held_out else 'test'} acc "
-                             f"{p.test_acc:.3f}, {history.examples_per_second:.1f} examples/sec")
+                             f"{p.train_acc:.3f}, {history.tested_on} acc {p.test_acc:.3f}, "
+                             f"{history.examples_per_second:.1f} examples/sec")
                     self.save()
 
     def save(self, checkpoint=True):
@@ -303,7 +303,8 @@ def suspended_without_counting(timer):
 def draw(history, path):
     """The curves of a run as a picture file; its name's ending says which kind."""
     from resnet_helpers.plotting import RUN_CURVES, Animator
-    animator = Animator(xlabel="epoch", xlim=[0, history.config["num_epochs"]], legend=RUN_CURVES)
+    legend = (*RUN_CURVES[:2], f"{history.tested_on} acc")
+    animator = Animator(xlabel="epoch", xlim=[0, history.config["num_epochs"]], legend=legend)
     for p in history.records:
         animator.add(p.epoch, (p.train_loss, p.train_acc, p.test_acc))
     with written_whole(path) as temporary:

@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 import resnet_helpers as d2l
-from resnet_helpers import checkpoints, train, training
+from resnet_helpers import checkpoints, plotting, train, training
 from resnet_helpers.checkpoints import load_checkpoint, save_checkpoint
 from resnet_helpers.distributed import Group
 from resnet_helpers.recipes import RECIPES, RunSettings, prepare_run
@@ -81,6 +81,16 @@ def test_recipe_and_options_make_the_settings(monkeypatch):
     train.main(["--recipe", "article", "--depth", "34", "--no-shortcuts", "--precision", "float32", "--held-out"])
     assert seen == [RunSettings(data="full", image_size=96, depth=34, shortcuts=False, batch_size=256, num_epochs=10,
                                 schedule="constant", precision="float32", held_out=True)]
+
+
+def test_accuracy_on_held_out_images_is_not_called_test_accuracy(few_images, tmp_path, monkeypatch, capsys):
+    drawn = []
+    monkeypatch.setattr(plotting.Animator, "savefig", lambda animator, path, format: drawn.append(animator.legend)
+                        or Path(path).touch())
+    assert train.main([*QUICK, "--held-out", "--picture", str(tmp_path / "run.png")]) == 0
+    out = capsys.readouterr().out
+    assert out.count("held-out acc") == 4 and "test acc" not in out
+    assert drawn[-1] == ["train loss", "train acc", "held-out acc"]
 
 
 def test_every_setting_is_an_option_with_a_help():
