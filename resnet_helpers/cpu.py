@@ -161,7 +161,7 @@ def _conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)
     """`torch.conv2d`, by way of `_SmallMapConvolution` where that pays."""
     arguments = input, weight, bias, stride, padding, dilation, groups
     if (input.dim() != 4 or isinstance(padding, str) or _pair(dilation) != (1, 1) or groups != 1
-            or input.device.type != "cpu" or not input.is_floating_point()
+            or input.device.type != "cpu" or input.dtype not in (torch.float32, torch.bfloat16)
             or not (weight.requires_grad and torch.is_grad_enabled())):
         return torch.conv2d(*arguments)
     stride, padding = _pair(stride), _pair(padding)

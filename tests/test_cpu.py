@@ -75,6 +75,12 @@ def test_small_maps_of_ordinary_convolutions_are_meant(make, size, expected):
                                                           conv.dilation, conv.groups), atol=0.03)
 
 
+def test_networks_of_float64_are_left_to_autocast_which_leaves_them_as_they_are():
+    conv = nn.Conv2d(2, 4, 3, padding=1).double()
+    with torch.autocast("cpu", torch.bfloat16), SmallMaps():
+        assert conv(torch.rand(3, 2, 4, 4, dtype=torch.float64)).dtype == torch.float64
+
+
 def test_every_way_to_call_it():
     X, weight = torch.rand(1, 2, 3, 3), torch.rand(2, 2, 1, 1, requires_grad=True)
     with SmallMaps():
