@@ -4,6 +4,7 @@ Each measurement runs in a Python process of its own, so that memory and start-u
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import math
@@ -276,8 +277,9 @@ def proportional_memory(pid):
 def machine_peaks(device):
     """What the hardware does at best: matrix products in FLOP/s for both precisions, copying in bytes/s."""
     side = 2048 if device.type == "cpu" else 8192
-    peaks = {name: FLOPS_PER_MULTIPLY_ADD * side**3 / matmul_seconds(getattr(torch, name), device, side, 5)
-             for name in ("float32", "bfloat16")}
+    with products_as_in_convolutions():
+        peaks = {name: FLOPS_PER_MULTIPLY_ADD * side**3 / matmul_seconds(getattr(torch, name), device, side, 5)
+                 for name in ("float32", "bfloat16")}
     source = torch.ones(64 * 2**20, dtype=torch.float32, device=device)
     target, times = torch.empty_like(source), []
     for _ in range(6):
@@ -287,6 +289,17 @@ def machine_peaks(device):
         synchronize(device)
         times.append(time.perf_counter() - begin)
     return {**peaks, "bandwidth": 2 * source.nbytes / min(times)}
+
+
+@contextlib.contextmanager
+def products_as_in_convolutions():
+    """A context in which GPUs round float32 inputs of matrix products to TF32 if they do so in convolutions."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def flops_per_image(size):
@@ -354,7 +367,7 @@ def describe(report):
     for (size, data, loop), m in by_key.items():
         article = by_key.get((size, data, "article"))
         ratio = f"{m.images_per_second / article.images_per_second:.2f}" if article else ""
-        peak = peaks.get(m.precision, peaks["bfloat16"])  # too few steps for "auto" to choose: some were in bfloat16
+        peak = peaks.get(m.precision, max(peaks["float32"], peaks["bfloat16"]))  # "auto": too few steps to choose
         of_peak = m.images_per_second * flops_per_image(size) / peak
         of_memory = m.images_per_second * least_bytes_per_image(size, m.precision) / peaks["bandwidth"]
         yield (f"{size:>4} {data:>7,}  {loop:8} {m.precision:9} {m.images_per_second:>9,.1f} {ratio:>6} "
@@ -412,6 +425,9 @@ def main(arguments=None):
     data = options.data or [SUBSET, FULL_SET]
     if min(options.sizes) < 1 or not all(1 <= n <= FULL_SET for n in data) or options.steps < 1:
         parser.error("sizes and steps must be at least 1, numbers of images between 1 and 60000")
+    if any(n % BATCH_SIZE == 1 for n in data):
+        parser.error(f"the last batch would have one image, too few for batch norm: take a number of images other than "
+                     f"{', '.join(str(n) for n in data if n % BATCH_SIZE == 1)}")
     for path, why_not in ((options.json, why_not_writable), (options.picture, why_no_picture)):
         if path and (obstacle := why_not(path)):
             parser.error(obstacle)

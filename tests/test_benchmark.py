@@ -35,6 +35,14 @@ def test_table_has_a_line_per_measurement_and_names_the_machine(report):
     assert [line.split()[2] for line in lines if line.strip().startswith("28 ")] == ["article", "package"]
 
 
+def test_a_run_too_short_to_choose_its_precision_is_held_against_the_higher_peak():
+    measurement = vars(Measurement("package", 28, 6000, 768, 1.0, 0.1, 1.0, 0, 1.0, "auto"))
+    report = {"hardware": {"name": "abacus"}, "versions": {"system": "", "python": "", "torch": ""}, "batch_size": 256,
+              "steps": 3, "peaks": {"float32": 768 * flops_per_image(28), "bfloat16": 1.0, "bandwidth": 1e12},
+              "measurements": [measurement]}
+    assert any("auto" in line and " 100% " in line for line in describe(report))
+
+
 def test_growth_compares_fewest_and_most_images():
     def measurement(data, seconds, memory):
         return vars(Measurement("package", 96, data, 600, seconds, 0.1, 1.0, memory, 1.0, "float32"))
@@ -58,6 +66,12 @@ def test_impossible_measurements_are_refused(arguments, capsys):
     with pytest.raises(SystemExit):
         main(arguments)
     assert "must be at least 1" in capsys.readouterr().err
+
+
+def test_a_last_batch_of_one_image_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["--data", "300", "257"])
+    assert "too few for batch norm" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
