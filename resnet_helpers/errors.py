@@ -27,6 +27,8 @@ class NonFiniteLossError(PlainError, ArithmeticError):
         since = f" (after epoch {history.records[-1].epoch:.3g} it was still finite)" if history.records else ""
         lr = history.config.get("lr")
         advice = f"a learning rate ten times smaller than {lr:g}" if lr else "a smaller learning rate"
+        if history.config.get("optimizer", "SGD") != "SGD" or history.config.get("momentum"):
+            advice += ", and with a new optimizer, as this one still remembers the numbers that grew too large"
         super().__init__(
             f"the training loss became {value} at step {step}{since}. Training has stopped, and the weights are back "
             f"where they were a moment before; start again with {advice}. If that does not help, look for inputs that "
