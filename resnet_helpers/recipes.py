@@ -168,9 +168,9 @@ class PreparedRun:
     generator: torch.Generator
 
     def fit(self, **kwargs):
-        """The generator `fit` for this run; `net`, batches and whatever else it takes can be replaced.
+        """The generator `fit` for this run; a wrapped net, other batches and whatever else it takes can be given.
 
-        The history's `config` gets the settings too, but names the precision that was chosen.
+        The history's `config` gets the settings too, but names the number of epochs and the precision of `fit`.
         """
         history = kwargs.setdefault("history", History())
         progress = fit(**{"net": self.net, "train_iter": self.train_iter, "test_iter": self.test_iter,
@@ -178,7 +178,7 @@ class PreparedRun:
                           "scheduler": self.scheduler, "loss": self.loss, "precision": self.settings.precision,
                           **kwargs})
         history.config |= {**asdict(self.settings), "model": self.settings.model,
-                           "precision": history.config["precision"]}
+                           **{name: history.config[name] for name in ("num_epochs", "precision")}}
         return progress
 
     def state_dict(self):

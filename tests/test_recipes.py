@@ -1,5 +1,8 @@
 """Runs from settings: what each setting changes, and which are refused."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -118,3 +121,24 @@ def test_state_brings_a_run_back(few_images):
     assert all(torch.equal(a, b) for a, b in zip(other.net.state_dict().values(), run.net.state_dict().values(),
                                                  strict=True))
     assert torch.equal(next(iter(other.train_iter))[0], next(iter(run.train_iter))[0])
+
+
+def test_a_run_that_was_brought_back_goes_on_as_the_other_does(few_images):
+    """To the end, bit for bit: moments and schedule must have come back too."""
+    settings = RunSettings(batch_size=10, optimizer="Adam", schedule="one-cycle", num_epochs=2, precision="float32")
+    run, other = prepare_run(settings), prepare_run(replace(settings, seed=5))
+    steps = run.fit()
+    next(p for p in steps if p.epoch == 1)
+    other.load_state_dict(copy.deepcopy(run.state_dict()))
+    before = copy.deepcopy(run.net.state_dict())
+    list(steps)
+    list(other.fit(history=d2l.History(records=[d2l.Progress(1, 0, 1.0, 0.5, 0.5, 0, 1.0)]), resume=True))
+    ends = run.net.state_dict()
+    assert all(torch.equal(ends[name], weight) for name, weight in other.net.state_dict().items())
+    assert not any(torch.equal(ends[name], before[name]) for name in ends)
+
+
+def test_history_names_the_epochs_that_are_trained(few_images):
+    run, history = prepare_run(RunSettings(batch_size=10)), d2l.History()
+    list(run.fit(num_epochs=1, history=history))
+    assert history.completed and history.config["num_epochs"] == 1 and "1 of 1 epochs" in str(history)
