@@ -214,7 +214,7 @@ def load_data_fashion_mnist(batch_size, resize=None, *, subset=False, root=None,
         batch_size: images in a batch.
         resize: side length in pixels, for example 96; None keeps 28.
         subset: use the 6,000 + 1,000 images that come with this package instead of all 70,000.
-        root: folder with the four official files; None looks in the places of `load_fashion_mnist`.
+        root: folder with the four official files, for the full set; None looks in the places of `load_fashion_mnist`.
         device: keep the images there, for example "cuda"; None means the CPU.
         generator: a CPU `torch.Generator` for the order of the training images; None means torch's global one.
 
@@ -224,7 +224,10 @@ def load_data_fashion_mnist(batch_size, resize=None, *, subset=False, root=None,
 
     Raises:
         DatasetUnavailableError: the full set is not here and could not be downloaded.
+        ValueError: both `subset` and `root`.
     """
+    if subset and root is not None:
+        raise ValueError("subset=True takes the images that come with the package; leave out root, or subset")
     data = load_fashion_mnist_subset() if subset else load_fashion_mnist(root)
     return (ImageBatches(data.train_images, data.train_labels, batch_size, True, resize, device, generator),
             ImageBatches(data.test_images, data.test_labels, batch_size, False, resize, device))

@@ -72,7 +72,9 @@ def why_not_writable(path):
         return f"there is no folder {folder} for {path.name}"
     if os.path.isdir(path):
         return f"{path} is a folder; name a file"
-    if not os.access(path if is_special(path) else folder, os.W_OK):
+    if is_special(path):
+        return "" if os.access(path, os.W_OK) else f"you may not write to {path}; name another file"
+    if not os.access(folder, os.W_OK):
         return f"you may not write to the folder {folder}; name a file in another"
     return ""
 

@@ -39,6 +39,11 @@ def test_subset_is_balanced():
     assert subset.test_labels.bincount().tolist() == [100] * 10
 
 
+def test_subset_from_a_folder_is_refused():
+    with pytest.raises(ValueError, match="leave out root"):
+        d2l.load_data_fashion_mnist(64, subset=True, root="somewhere")
+
+
 def test_subset_is_small_has_no_pickles_and_a_licence():
     with ARCHIVE.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         assert {array.dtype.kind for array in arrays.values()} <= {"u", "i"}
