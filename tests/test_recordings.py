@@ -45,7 +45,7 @@ def test_each_rung_of_the_ladder_changes_something_and_keeps_the_rest():
     for lower, upper in zip(LADDER, LADDER[1:], strict=False):
         before, after = asdict(lower.settings), asdict(upper.settings)
         changed = {key for key in before if before[key] != after[key]}
-        assert changed and {key: before[key] for key in before.keys() - changed}.items() <= after.items()
+        assert changed
         untouched = asdict(RECIPES["article"]) | {"image_size": 28}
         assert all(before[key] == untouched[key] for key in changed if key != "lr")
     assert RECIPES["modern"] == LADDER[-1].settings and len({rung.change for rung in LADDER}) == len(LADDER)
