@@ -78,8 +78,13 @@ def test_blank_answers_are_open_and_not_counted(make_check, own_progress_file, a
     assert not own_progress_file.exists()
 
 
-@pytest.mark.parametrize("answer", [None, 0, "", [], {}, [..., 1], {"a": ..., "b": 2}, HalfWritten, nn.Module, len,
-                                    lambda x: x, lambda: 5, lambda: "text", lambda: (1, 2), lambda x: x + 1])
+class Inheriting(HalfWritten):
+    sizes = (1, 2)
+
+
+@pytest.mark.parametrize("answer", [None, 0, "", [], {}, [..., 1], {"a": ..., "b": 2}, HalfWritten, Inheriting,
+                                    nn.Module, len, lambda x: x, lambda: 5, lambda: "text", lambda: (1, 2),
+                                    lambda x: x + 1])
 def test_what_is_written_is_looked_at(answer):
     assert not is_blank(answer)
 
@@ -222,6 +227,7 @@ def test_wrong_answers_to_questions_are_explained(answers, told):
 
 def test_right_answers_are_explained_too():
     assert choose({"1": " B ", "2": "a"}, QUESTIONS) == "all right.\n1: just right\n2: yes"
+    assert choose({1: "b", 2: "a"}, QUESTIONS) == "all right.\n1: just right\n2: yes"
 
 
 # --- the box ---
@@ -308,7 +314,7 @@ def test_a_damaged_file_is_left_as_it_is_and_progress_kept_for_the_session(make_
     assert set(json.loads(own_progress_file.read_text(encoding="utf-8"))["exercises"]) == {"sample", "other"}
 
 
-def test_a_folder_that_cannot_be_written_is_told_once_and_kept_for_the_session(monkeypatch, tmp_path, make_check):
+def test_a_folder_that_cannot_be_written_is_told_and_progress_kept_for_the_session(monkeypatch, tmp_path, make_check):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("RESNET_HELPERS_PROGRESS", str(tmp_path / "file" / "progress.json"))
     verdict = make_check(lambda answer: "right")(1)
@@ -347,13 +353,22 @@ def test_random_files_give_a_value_or_a_clear_error(own_progress_file):
             assert all(set(e) == {"solved", "attempts"} for e in entries.values())
 
 
-def test_several_kernels_lose_nothing(own_progress_file):
+def test_a_disk_that_knows_no_locks_is_told_and_progress_kept_for_the_session(own_progress_file, monkeypatch):
+    import filelock
+    def acquire(*_, **__):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    assert "does not appear to support flock" in attempts.record("sample", True)
+    assert attempts.load() == {"sample": {"solved": True, "attempts": 1}}
+
+
+def test_several_writers_lose_nothing(own_progress_file):
     threads = [threading.Thread(target=attempts.record, args=(f"exercise {i}", True)) for i in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(attempts.load()) == 12
+    assert len(json.loads(own_progress_file.read_text(encoding="utf-8"))["exercises"]) == 12
     assert not [name for name in os.listdir(own_progress_file.parent) if name.endswith(".tmp")]
 
 

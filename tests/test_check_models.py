@@ -311,6 +311,61 @@ class Branch(nn.Module):
         return F.relu(self.branch(X) + self.shortcut(X))
 
 
+class OwnBranch(nn.Module):
+    """A right block whose branch is a module of its own class."""
+
+    def __init__(self, input_channels, num_channels, use_1x1conv=False, strides=1):
+        super().__init__()
+        self.branch = ConvNormTwice(input_channels, num_channels, strides)
+        self.shortcut = nn.Conv2d(input_channels, num_channels, 1, strides) if use_1x1conv else nn.Identity()
+
+    def forward(self, X):
+        return F.relu(self.branch(X) + self.shortcut(X))
+
+
+class ConvNormTwice(nn.Module):
+    def __init__(self, input_channels, num_channels, strides):
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(input_channels, num_channels, 3, strides, 1),
+                                    nn.Conv2d(num_channels, num_channels, 3, padding="same")])
+        self.norms = nn.ModuleList([nn.BatchNorm2d(num_channels) for _ in range(2)])
+
+    def forward(self, X):
+        return self.norms[1](self.convs[1](F.relu(self.norms[0](self.convs[0](X)))))
+
+
+class Stage(nn.Module):
+    """A module of blocks that is of a class of its own, with an attribute for each block."""
+
+    def __init__(self, blocks):
+        super().__init__()
+        for i, block in enumerate(blocks):
+            setattr(self, f"block{i}", block)
+
+    def forward(self, X):
+        for block in self.children():
+            X = block(X)
+        return X
+
+
+class LateStride(ReadersBlock):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.conv1.stride, self.conv2.stride = self.conv2.stride, self.conv1.stride
+
+
+class Dilated(ReadersBlock):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.conv2.padding = self.conv2.dilation = (2, 2)
+
+
+class CutShortcut(ReadersBlock):
+    def forward(self, X):
+        S = X.detach() if self.conv3 is None else self.conv3(X)
+        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(X))))) + S)
+
+
 class NoAddition(Branch):
     def forward(self, X):
         return F.relu(self.branch(X))
@@ -331,6 +386,14 @@ class ReadersBottleneck(nn.Module):
         Y = F.relu(self.first(self.ones[-1](X)))
         Y = self.last(self.ones[-2](F.relu(self.middle(self.conv3x3(Y)))))
         return F.relu(Y + (self.ones[0](X) if len(self.ones) == 3 else X))
+
+
+class EarlyStride(ReadersBottleneck):
+    """With the stride in the first convolution, as in the paper."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.ones[-1].stride, self.conv3x3.stride = self.conv3x3.stride, self.ones[-1].stride
 
 
 class NoMiddleReLU(ReadersBottleneck):
@@ -408,8 +471,10 @@ def right50():
 
 RIGHT34 = [net34, d2l.resnet34, ResNetClass, Subclassed, flat34, lambdas34, without_stem_bias34, other_end34,
            lambda: net34(block=ReadersBlock), lambda: net34(block=InPlace), lambda: net34(block=Branch),
+           lambda: net34(block=OwnBranch), lambda: nn.Sequential(stem(), *map(Stage, modules()), *head(512)),
            lambda: net34().eval(), lambda: net34().double(), lazy34]
 RIGHT50 = [net50, lambda: net50(block=ReadersBottleneck, channels=WIDE),
+           lambda: net50(block=EarlyStride, channels=WIDE),
            lambda: d2l.resnet50(num_classes=10), Bottleneck50,
            lambda: nn.Sequential(nn.Sequential(stem(), *modules(Bottleneck)), nn.Sequential(*head(2048)))]
 
@@ -611,6 +676,12 @@ WRONG34 = {
     "argmax": (lambda: net34(end=(*head(512), Lambda(lambda X: X.argmax(1)))), "is not the mean of each map"),
     "reversed": (ReversedRows, "is not the mean of each map"),
     "block without ReLU": (lambda: net34(block=NoReLU), "your NoReLU does not compute what Residual computes"),
+    "stride in the second convolution": (lambda: net34(block=LateStride), "kernel of (3, 3) has stride (1, 1), where "
+                                                                          "(2, 2) was"),
+    "dilated convolutions": (lambda: net34(block=Dilated), "has dilation (2, 2), where (1, 1) was"),
+    "shortcut without gradient": (lambda: net34(block=CutShortcut), "your CutShortcut computes the right numbers, but"),
+    "squeezed": (lambda: net34(end=(nn.AdaptiveAvgPool2d(1), Lambda(torch.squeeze), nn.Linear(512, 10))),
+                 "for images of shape (1, 1, 32, 96) it gives (10,)"),
     "block without addition": (lambda: net34(block=NoAddition), "your NoAddition does not compute what Residual"),
     "lazy, no flatten": (lambda: net34(end=(nn.AdaptiveAvgPool2d(1), nn.LazyLinear(10))), "(2, 512, 1, 10), is "
                                                                                           "something"),

@@ -66,7 +66,7 @@ def record(name, solved):
             with written_whole(path) as temporary:
                 temporary.write_text(text + "\n", encoding="utf-8")
         _unsaved.clear()
-    except (OSError, ValueError) as error:  # a lock that is not to be had is an OSError
+    except (OSError, ValueError, NotImplementedError) as error:  # a lock is not to be had, or the disk knows of none
         _note(_unsaved, name, solved)
         return f"\n(Progress is kept for this session only: {error})"
     return ""

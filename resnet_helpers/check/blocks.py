@@ -1,6 +1,7 @@
 """The exercises of notebook 2: shapes and parameters of a block, and blocks of the reader's own."""
 
 import copy
+import functools
 
 import torch
 from torch import nn
@@ -18,6 +19,8 @@ from resnet_helpers.check.engine import (
     expect_class,
     expect_number,
     expect_tensor,
+    finish_lazy_layers,
+    same_gradient,
 )
 from resnet_helpers.models import Bottleneck, Residual, count_parameters
 
@@ -99,7 +102,7 @@ def block_parameters(count):
         conv1 + 128: "that is conv1 alone.",
     }
     if answer != right:
-        raise Wrong(mistakes.get(answer, f"{answer:,g} is too {'many' if answer > right else 'few'}. Write down the "
+        raise Wrong(mistakes.get(answer, f"{answer:,.10g} is too {'many' if answer > right else 'few'}. Write down the "
                                          f"five layers one below the other and count each."))
     return (f"{right:,}: {conv1 + 128:,} in conv1, {conv2 + 128:,} in conv2, {conv3 + 128:,} in conv3, {norms} in the "
             f"norms.")
@@ -137,7 +140,9 @@ def _build(block_class, c_in, c_out, use_1x1conv, strides):
                                       f"input_channels, num_channels, use_1x1conv=False, strides=1)",
                          c_in, c_out, **given)
     try:
-        return block_class(c_in, c_out, **options)
+        block = block_class(c_in, c_out, **options)
+        finish_lazy_layers(block, (2, c_in, 8, 8))
+        return block
     except AttributeError as error:
         if "before Module.__init__" in str(error):
             raise Wrong("super().__init__() is missing as the first line of __init__: it prepares nn.Module to hold "
@@ -206,14 +211,15 @@ def _layer(block, name, kind):
 
 def _expect_same_output(block, c_in, formula=Residual.forward, mistakes=None, section="2.1"):
     """Wrong unless `forward` computes `formula` with the block's own layers, in eval and in train mode."""
+    _expect_layers_of_their_own(block)
     generator = torch.Generator().manual_seed(0)
     _randomize(block, generator)
     X = torch.randn(4, c_in, 8, 8, generator=generator)
     for is_training in (False, True):
         block.train(is_training)
         as_formula, layers, called = (copy.deepcopy(block) for _ in range(3))  # a forward may keep what it computes
+        Y = call(called, X, what="your block")  # first: if it fails, the reader's line is told
         expected = formula(as_formula, X.clone()).detach()
-        Y = call(called, X, what="your block")
         expect_tensor(Y, expected.shape, "your block")
         if not close(Y.detach(), expected):
             with torch.no_grad():
@@ -222,6 +228,20 @@ def _expect_same_output(block, c_in, formula=Residual.forward, mistakes=None, se
                          f"{' in train mode' if is_training else ''}. Go through your forward line by line beside it.")
         if not Y.requires_grad:
             raise Wrong("no gradient flows through the block: is there a no_grad, a detach or a .data in it?")
+    block.eval()
+    if not same_gradient(copy.deepcopy(block), functools.partial(formula, copy.deepcopy(block)), X):
+        raise Wrong("the block computes the right numbers, but not all of the gradient reaches its input: is there a "
+                    "no_grad, a detach or a .data in it? That the shortcut passes the gradient on is its purpose.")
+
+
+def _expect_layers_of_their_own(block):
+    """Wrong if one layer has two names."""
+    names = {}
+    for name in ("conv1", "conv2", "conv3", "bn1", "bn2", "bn3"):
+        layer = getattr(block, name, None)
+        if layer is not None and names.setdefault(id(layer), name) != name:
+            raise Wrong(f"{names[id(layer)]} and {name} are one and the same layer, so they share their numbers: make "
+                        f"a layer of its own for each.")
 
 
 @torch.no_grad()
@@ -315,8 +335,10 @@ def preactivation_block(block_class):
             conv = _layer(block, name, nn.Conv2d)
             if (conv.kernel_size, conv.in_channels, conv.out_channels) != ((3, 3), num_channels, num_channels):
                 raise Wrong(f"{name} must be a 3x3 convolution from {num_channels} to {num_channels} channels.")
+            if conv.padding not in ((1, 1), "same"):
+                raise Wrong(f"{name} needs padding=1, or the image gets smaller.")
         for name in ("bn1", "bn2"):
-            _layer(block, name, nn.BatchNorm2d)
+            _expect_norm(block, name, num_channels)
         _expect_same_output(block, num_channels, _preactivation, _preactivation_mistakes,
                             section="4 of the paper of 2016 (figure 1b)")
     return ("right. When conv2 is zero the block is the identity for every input, negative ones too: nothing stands "
@@ -326,7 +348,15 @@ def preactivation_block(block_class):
 def _build_with_channels(block_class, num_channels):
     _expect_init(block_class)
     expect_arguments(block_class, f"{block_class.__name__}({num_channels}) must be possible", num_channels)
-    return block_class(num_channels)
+    block = block_class(num_channels)
+    finish_lazy_layers(block, (2, num_channels, 8, 8))
+    return block
+
+
+def _expect_norm(block, name, num_channels):
+    norm = _layer(block, name, nn.BatchNorm2d)
+    if norm.num_features != num_channels:
+        raise Wrong(f"{name} is for {norm.num_features} channels, but gets {num_channels}.")
 
 
 def _preactivation(b, X):
@@ -377,8 +407,8 @@ def bottleneck_block(block_class):
                             f"{c_out} was expected: a quarter of the {num_channels} channels in the middle.")
         if block.conv2.padding not in ((1, 1), "same"):
             raise Wrong("conv2 needs padding=1, or the image gets smaller.")
-        for i in (1, 2, 3):
-            _layer(block, f"bn{i}", nn.BatchNorm2d)
+        for name, channels in (("bn1", width), ("bn2", width), ("bn3", num_channels)):
+            _expect_norm(block, name, channels)
         _expect_same_output(block, num_channels, _bottleneck, _bottleneck_mistakes, section="5 of the paper (figure 5)")
     mine, basic = count_parameters(Bottleneck(256, 256)), count_parameters(Residual(256, 256))
     return f"right. With 256 channels it has {mine:,} parameters, where Residual(256, 256) has {basic:,}."

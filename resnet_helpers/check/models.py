@@ -10,7 +10,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from resnet_helpers import costs
-from resnet_helpers.check.engine import Open, Wrong, call, choose, close, diagnose, exercise, expect_number, is_blank
+from resnet_helpers.check.engine import (
+    Open,
+    Wrong,
+    call,
+    choose,
+    close,
+    diagnose,
+    exercise,
+    expect_number,
+    finish_lazy_layers,
+    is_blank,
+    same_gradient,
+)
 from resnet_helpers.models import (
     NUM_RESIDUALS,
     Bottleneck,
@@ -295,12 +307,18 @@ class Run:
 
 
 def _blocks_of(net):
-    """The residual blocks of a network: the smallest modules that hold two convolutions, whatever their class."""
-    def holds_convs(m):
-        return (type(m) not in (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-                and sum(isinstance(part, nn.Conv2d) for part in m.modules()) >= 2)
-    candidates = [m for m in net.modules() if m is not net and holds_convs(m)]
-    return {m for m in candidates if not any(part in candidates for part in m.modules() if part is not m)}
+    """The residual blocks of a network, whatever their class: modules that hold two convolutions, and not two blocks.
+
+    Where one such module is a part of another, as a branch that is a module of its own, the outer one is the block,
+    unless it has more convolutions than the largest block (four).
+    """
+    parts = {m: set(m.modules()) for m in net.modules() if m is not net
+             and type(m) not in (nn.Sequential, nn.ModuleList, nn.ModuleDict)}
+    num_convs = {m: sum(isinstance(part, nn.Conv2d) for part in parts[m]) for m in parts}
+    smallest = {m for m in parts if num_convs[m] >= 2
+                and not any(num_convs.get(part, 0) >= 2 for part in parts[m] - {m})}
+    blocks = {m for m in parts if m in smallest or num_convs[m] <= 4 and len(parts[m] & smallest) == 1}
+    return {m for m in blocks if not any(m in parts[other] for other in blocks - {m})}
 
 
 def _kind(block):
@@ -343,16 +361,6 @@ def _run(net, shape):
     return run
 
 
-def _finish_lazy_layers(net, shape):
-    """Let layers such as nn.LazyLinear find their sizes, which they do on the first call."""
-    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in net.parameters()):
-        try:
-            with in_mode(net, training=False), torch.no_grad():  # for the sake of the running averages
-                net(torch.rand(shape))
-        except (RuntimeError, ValueError) as error:
-            raise Wrong(f"it does not run on a batch of shape {shape}: {error}") from None
-
-
 def _expect_network(net):
     """Wrong unless it is a network that holds numbers."""
     if net is None:
@@ -379,7 +387,7 @@ class Plan:
         channels: that leave each module.
         stem: (kernel, stride, padding) of the first convolution, and whether a 3x3 maximum pooling of stride 2 follows.
         shape: of the batch to run it on.
-        other_shape: of a second batch, of other size.
+        other_shape: of a second batch: one image of another size.
     """
 
     name: str
@@ -398,16 +406,16 @@ class Plan:
                           stem="7x7" if self.stem[3] else "3x3")
 
 
-SIZES = dict(shape=(2, 1, 64, 64), other_shape=(3, 1, 32, 96))  # small, and b5 still gives more than one pixel
+SIZES = dict(shape=(2, 1, 64, 64), other_shape=(1, 1, 32, 96))  # small, and b5 still gives more than one pixel
 RESNET34 = Plan("ResNet-34", "basic", NUM_RESIDUALS[34], (64, 128, 256, 512), (7, 2, 3, True), **SIZES)
 RESNET50 = Plan("ResNet-50", "bottleneck", NUM_RESIDUALS[50], (256, 512, 1024, 2048), (7, 2, 3, True), **SIZES)
 SMALL = Plan("ResNet-18", "basic", NUM_RESIDUALS[18], (64, 128, 256, 512), (3, 1, 1, False),
-             shape=(2, 1, 28, 28), other_shape=(3, 1, 32, 20))
+             shape=(2, 1, 28, 28), other_shape=(1, 1, 32, 20))
 
 
 def _expect_plan(net, plan):
     """Wrong unless the network is what the plan says, however it was put together."""
-    _finish_lazy_layers(net, plan.shape)
+    finish_lazy_layers(net, plan.shape)
     run = _run(net, plan.shape)
     _expect_stem(run, plan)
     if run.blocks:
@@ -638,35 +646,69 @@ def _wrong_count(mine, reference):
 
 def _expect_flow(run, plan):
     """Wrong unless each block computes what it should and hands it to the next."""
-    formula = Bottleneck.forward if plan.kind == "bottleneck" else Residual.forward
+    model = Bottleneck if plan.kind == "bottleneck" else Residual
     for before, after in itertools.pairwise(run.blocks):
         if before.Y is None or not _fits(before.Y, after.X):
             raise Wrong("between two blocks something changes what the first one gives: the blocks follow each other "
                         "directly.")
-    for c in run.blocks:
-        if type(c.module) not in (Residual, Bottleneck) and not _computes(c, formula):
-            raise Wrong(f"your {type(c.module).__name__} does not compute what {formula.__qualname__.split('.')[0]} "
-                        f"computes with the same layers. The exercises of notebook 2 say more about a block of your "
-                        f"own.")
+    references = itertools.chain.from_iterable(plan.reference[1:5])
+    for c, reference in zip(run.blocks, references, strict=True):
+        if type(c.module) not in (Residual, Bottleneck):
+            _expect_block(c, model, reference)
+
+
+def _expect_block(c, model, reference):
+    """Wrong unless a block of the reader's own has the reference's convolutions and computes what `model` does."""
+    name = f"your {type(c.module).__name__}"
+    layers = _layers_of(c, model.forward)
+    if layers is None:
+        raise Wrong(f"{name} does not compute what {model.__name__} computes with the same layers. The exercises of "
+                    f"notebook 2 say more about a block of your own.")
+    convs = [(layer, getattr(reference, key)) for key, layer in sorted(vars(layers).items())
+             if key.startswith("conv") and layer is not None]
+    mine, expected = ([_geometry(pair[i]) for pair in convs] for i in range(2))
+    if model is Bottleneck:  # the paper has the stride in the first convolution, others in the second
+        mine[:2], expected[:2] = ([g | {"stride": max(h["stride"] for h in some[:2])} for g in some[:2]]
+                                  for some in (mine, expected))
+    for have, want in zip(mine, expected, strict=True):
+        for what, value in want.items():
+            if have[what] != value:
+                raise Wrong(f"in {name} a convolution with a kernel of {want['kernel']} has {what} {have[what]}, "
+                            f"where {value} was expected.")
+    with in_mode(c.module, training=True):
+        if not same_gradient(c.module, functools.partial(model.forward, layers), c.X):
+            raise Wrong(f"{name} computes the right numbers, but no gradient flows through it as it should: is there "
+                        f"a no_grad, a detach or a .data in it?")
+
+
+def _geometry(conv):
+    """How a convolution moves over an image."""
+    around = tuple(d * (k - 1) // 2 for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
+    padding = {"same": around, "valid": (0, 0)}.get(conv.padding, conv.padding)
+    return {"kernel": conv.kernel_size, "stride": conv.stride, "dilation": conv.dilation, "padding": padding,
+            "groups": conv.groups}
 
 
 @torch.no_grad()
-def _computes(c, formula):
-    """Does a block of the reader's own compute the formula, with its layers in some order (their names are unknown)?"""
+def _layers_of(c, formula):
+    """The layers of a reader's block under the names that the formula has for them, or None if it computes another.
+
+    What the reader calls them is unknown, so every order is tried.
+    """
     convs, norms = ([part for part in c.module.modules() if isinstance(part, kind)]
                     for kind in (nn.Conv2d, nn.BatchNorm2d))
     names = [f"conv{i}" for i in range(1, len(norms) + 2)]
     for some_convs, some_norms in itertools.product(itertools.permutations(convs), itertools.permutations(norms)):
         layers = dict(itertools.zip_longest(names, some_convs))  # None for the shortcut that has no convolution
-        layers |= {f"bn{i}": norm for i, norm in enumerate(some_norms, start=1)}
+        layers = SimpleNamespace(**layers, **{f"bn{i}": norm for i, norm in enumerate(some_norms, start=1)})
         try:
             with in_mode(c.module, training=True):
-                expected = formula(SimpleNamespace(**layers), c.X)
+                expected = formula(layers, c.X)
         except (RuntimeError, ValueError):
             continue  # in this order they do not fit together
         if _fits(c.Y, expected):
-            return True
-    return False
+            return layers
+    return None
 
 
 def _expect_head(run):
