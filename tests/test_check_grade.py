@@ -319,6 +319,17 @@ def test_command_prints_the_table_and_a_line_per_notebook(tmp_path):
     assert list(rows(run.stdout.decode("utf-8"))) == ["Jörg.ipynb"]
 
 
+def test_a_folder_that_cannot_be_read_is_told_before_anything_is_run(monkeypatch, tmp_path, capsys):
+    def walk(folder, onerror):
+        onerror(PermissionError(13, "Permission denied", "handed-in/anna"))
+    monkeypatch.setattr(grade.os, "walk", walk)
+    monkeypatch.setattr(grade, "grade_folder", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(SystemExit) as end:
+        grade.main([str(tmp_path)])
+    assert end.value.code == 2
+    assert "handed-in/anna cannot be read (Permission denied)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments, reason", [
     (["nowhere"], "there is no folder nowhere"),
     (["file.ipynb"], "file.ipynb is not a folder"),

@@ -46,8 +46,9 @@ container or on a machine without secrets."""
 EPILOG = """\
 One line per notebook: its path, how many exercises are solved, a column per exercise (1 solved, at the first attempt or
 a later one; 0 tried and wrong; empty not attempted), and what went wrong in running it, if anything did. Cells that
-raise errors are no trouble: what the checks said counts. Hidden files and folders are left out. A notebook is run
-alone, in a temporary folder that holds a copy of it: files that lay beside it are not there.
+raise errors are no trouble: what the checks said counts. Who wrote the code that a check accepts it cannot tell: the
+package's own functions and classes pass, too. Hidden files and folders are left out. A notebook is run alone, in a
+temporary folder that holds a copy of it: files that lay beside it are not there.
 Exit status: 0 all could be run; 1 some had trouble; 2 wrong options; 130 interrupted, nothing written."""
 
 
@@ -81,13 +82,21 @@ class Grade:
 
 
 def find_notebooks(folder):
-    """Paths of the notebooks in a folder and below it, relative to it and sorted; nothing hidden."""
+    """Paths of the notebooks in a folder and below it, relative to it and sorted; nothing hidden.
+
+    Raises:
+        OSError: one of the folders cannot be read; none of its notebooks would have a grade.
+    """
     found = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]  # .ipynb_checkpoints, too
         found += [Path(parent, name).relative_to(folder) for name in files
                   if name.lower().endswith(".ipynb") and not name.startswith(".")]
     return sorted(found)
+
+
+def _refuse(error):
+    raise error
 
 
 def read_code(path):
@@ -293,7 +302,8 @@ def make_parser():
     parser.add_argument("--output", type=Path, metavar="FILE.csv", help="write the table to this file (print it)")
     parser.add_argument("--cell-timeout", type=int, default=CELL_TIMEOUT_S, metavar="SECONDS",
                         help=f"how long a cell may take ({CELL_TIMEOUT_S})")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run so many notebooks at a time (1)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="run so many notebooks at a time (1); take "
+                        "no more than there are cores, since the checks stop code that takes too long")
     parser.add_argument("--quiet", action="store_true", help="no line on stderr for each notebook that is done")
     return parser
 
@@ -312,8 +322,12 @@ def main(arguments=None):
     if output and (output.is_dir() or not output.parent.is_dir()):
         parser.error(f"--output {output} is a folder" if output.is_dir() else
                      f"there is no folder {output.parent} for {output.name}")
-    if not find_notebooks(folder):
-        parser.error(f"there are no notebooks (*.ipynb) in {folder} and below it")
+    try:
+        if not find_notebooks(folder):
+            parser.error(f"there are no notebooks (*.ipynb) in {folder} and below it")
+    except OSError as error:
+        parser.error(f"{error.filename} cannot be read ({error.strerror}), so its notebooks would have no grade: make "
+                     f"it readable, or take it out of {folder}")
 
     def report(done, total, result):
         if not options.quiet:
