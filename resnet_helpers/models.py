@@ -245,14 +245,14 @@ def copy_torchvision_weights(net, source):
     y = gamma * (z - mean) / sqrt(var + eps) + beta, and a linear map after a convolution is a convolution.
 
     Args:
-        net: made by `resnet18` .. `resnet152` with the channels and classes of `source`.
+        net: made by `resnet18` .. `resnet152` with the channels and classes of `source`, and the stem "7x7".
         source: torchvision.models.resnet18 .. resnet152, with any weights.
 
     Returns:
         net, changed in place.
 
     Raises:
-        ValueError: the two differ in depth, blocks, channels or classes, or `net` is a plain network; it is then
+        ValueError: the two differ in depth, blocks, stem, channels or classes, or `net` is a plain network; it is then
             unchanged.
     """
     pairs = [(net[0][0], source.conv1), (net[0][1], source.bn1), (net[-1], source.fc)]
@@ -276,7 +276,8 @@ def copy_torchvision_weights(net, source):
     for ours, theirs in pairs:
         if ours.weight.shape != theirs.weight.shape:
             raise ValueError(f"weights of shape {tuple(theirs.weight.shape)} do not fit a layer of shape "
-                             f"{tuple(ours.weight.shape)}: give net the channels and classes of source")
+                             f"{tuple(ours.weight.shape)}: give net the channels, the classes and the stem "
+                             f"(7x7) of source")
     for ours, theirs in pairs:
         state = theirs.state_dict()
         if ours.bias is not None and "bias" not in state:
