@@ -16,6 +16,5 @@ IS_FIXED = os.environ.get("OMP_NUM_THREADS") not in (None, os.environ.get(OURS))
 
 if "torch" not in sys.modules:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # of GNU's OpenMP, as in PyTorch for Linux
-    if (cores := usable_cores()) < (os.cpu_count() or 1):  # a container's share; PyTorch takes all cores there are
-        if not IS_FIXED:
-            os.environ["OMP_NUM_THREADS"] = os.environ[OURS] = str(cores)
+    if not IS_FIXED and (cores := usable_cores()) < (os.cpu_count() or 1):  # a container's share; PyTorch takes all
+        os.environ["OMP_NUM_THREADS"] = os.environ[OURS] = str(cores)

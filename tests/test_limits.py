@@ -49,7 +49,7 @@ def test_the_least_limit_counts(groups):
 @pytest.mark.parametrize("own", ["12:memory:/old\n", "", None])
 def test_other_systems_have_no_groups(groups, tmp_path, own):
     (tmp_path / "own").unlink() if own is None else (tmp_path / "own").write_text(own)
-    assert list(limits.memory_left_in_groups()) == []
+    assert list(limits.memory_left_in_groups()) == []  # the root group, if there is one, has no limits
 
 
 @pytest.mark.parametrize(("quota", "cores"), [("max 100000", 64), ("150000 100000", 2), ("50000 100000", 1),

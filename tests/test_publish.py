@@ -39,7 +39,7 @@ def test_one_command_makes_a_site_whose_links_lead_somewhere(tmp_path):
         page = pages[f"{path.stem}.html"]
         assert page.count("data:image/png;base64") >= 3 and "celltag_solution" in page
         assert f'<a href="{path.stem}.html">' in pages["index.html"]
-        assert "No description" not in page
+        assert "No description" not in page and 'alt=""' not in page
     assert 'alt="Training loss against depth' in pages["02_residual_block.html"]
     assert "linestyle" in pages["03_resnet_model.html"]  # code that slides fold
 
@@ -72,7 +72,8 @@ def test_slides_hold_the_notes_and_fold_code_where_a_picture_is_the_point(tmp_pa
     for deck in decks:
         body = deck.read_text(encoding="utf-8")
         assert body.count('<aside class="notes">') >= 10
-        assert "check.progress" not in body and "# A solution" not in body and "No description" not in body
+        assert "check.progress" not in body and "# A solution" not in body
+        assert "No description" not in body and 'alt=""' not in body
     assert "linestyle" not in decks[2].read_text(encoding="utf-8")
 
 
