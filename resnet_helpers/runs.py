@@ -113,7 +113,7 @@ class BackgroundRun:
             for p in progress:
                 self.on_progress(self, p)
 
-    def _before_batch(self, timer, share):
+    def _before_batch(self, timer):
         """Called by the data between two steps: wait while paused, leave if stopped, note the progress."""
         now = time.monotonic()
         self._spent += now - (self._last_batch or now)
@@ -124,7 +124,6 @@ class BackgroundRun:
             if timer:
                 timer.start()
         self._check_stop()
-        self.fraction = min(1.0, self.fraction + share)
         self._last_batch = time.monotonic()
         if self._last_batch >= self._next_notice:
             self._next_notice = self._last_batch + 0.25
@@ -165,8 +164,9 @@ class _Watched:
 
     def __iter__(self):
         for batch in self.batches:
-            self.run._before_batch(self.timer, self.share)
+            self.run._before_batch(self.timer)
             yield batch
+            self.run.fraction = min(1.0, self.run.fraction + self.share)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import resnet_helpers as d2l
-from resnet_helpers import cpu, recipes
+from resnet_helpers import cpu, recipes, runs
 from resnet_helpers.recipes import RunSettings, prepare_run
 from resnet_helpers.runs import ACTIVE, BackgroundRun, in_plain_words, interruptible
 
@@ -45,6 +45,16 @@ def test_progress_and_changes_are_told_in_order(few_images):
     run.join(60)
     assert states[0] == "training" and states[-1] == "finished" and "stopped" not in states
     assert epochs == sorted(epochs) and epochs[-1] == 1
+
+
+def test_what_is_done_and_how_long_the_rest_takes_is_told_from_whole_steps(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(runs.time, "monotonic", lambda: now[0])
+    run, told = BackgroundRun(RunSettings()), []
+    for _ in runs._Watched(range(4), run, None, 1 / 8):
+        told.append((run.fraction, run.seconds_left))
+        now[0] += 10
+    assert told == [(0, None), (1 / 8, 70), (2 / 8, 60), (3 / 8, 50)] and run.fraction == 4 / 8
 
 
 def test_threads_set_aside_by_an_explorer_do_not_slow_a_run(few_images, monkeypatch):
