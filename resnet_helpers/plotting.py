@@ -222,11 +222,16 @@ class Animator:
             return
         start = time.perf_counter()
         self._update_lines()
-        self._picture.update(self.fig, self.alt, at_end_of_cell=self.draw, png=lambda: self._raster.png(self.lines))
+        self._picture.update(self.fig, self.alt, at_end_of_cell=self._finish, png=lambda: self._raster.png(self.lines))
         self._pending = False
         end = time.perf_counter()
         self._cost = min(self._cost, end - start)  # the first one also loads fonts
         self._next_draw = end + max(0.25, (1 / self._share_of_time - 1) * self._cost)
+
+    def _finish(self):
+        """Draw all anew: the cell may have changed the figure after its last point, and lines may meet the legend."""
+        self._pending, self._raster.seen = True, None
+        self.draw()
 
     def savefig(self, path, **kwargs):
         """Write the picture to a file; the arguments are those of matplotlib's `Figure.savefig`."""
@@ -253,7 +258,6 @@ class Animator:
             self._fit_limits(ax)
         elif ax.get_autoscaley_on() and ax.get_yscale() == "linear":
             ax.set_ylim(0, 1, auto=True)  # matplotlib would mark the surroundings of 0
-
 
     def _fit_limits(self, ax):
         """Make room for the points, up to the next ticks: the less often the limits change, the less is to be drawn."""
@@ -367,7 +371,7 @@ def _set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, legend=None):
 
 
 def set_figsize(figsize=(3.5, 2.5)):
-    """Set the size in inches of the figures that pyplot makes from now on."""
+    """Set the size in inches of the figures that pyplot makes from now on; `plot` and `Animator` have a `figsize`."""
     import matplotlib.pyplot as plt
     plt.rcParams["figure.figsize"] = figsize
 

@@ -21,11 +21,32 @@ from PIL import Image
 
 import resnet_helpers as d2l
 from resnet_helpers import plotting
+from resnet_helpers.pixels import Pixels
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
 # --- outside a notebook ---
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_pixels_stand_as_they_are_in_the_array(kind):
+    rgb = np.full((2, 2, 3), 255, np.uint8)
+    rgb[0, 1] = 255, 0, 0  # the upper right one
+    fig, ax = plotting.drawing(2, 2)
+    ax.add_artist(Pixels(rgb, (0, 2, 0, 2)))
+    if kind == "png":
+        pixels = np.asarray(Image.open(io.BytesIO(plotting.to_png(fig))).convert("RGB"))
+    else:
+        svg = plotting.to_svg(fig, "")
+        encoded = re.search("data:image/png;base64,([^\"]+)", svg).group(1)
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
+        assert 'transform="matrix(72 0 0 -72 ' in svg  # upside down
+        pixels = pixels[::-1]
+    is_red = (pixels == (255, 0, 0)).all(-1)
+    height, width = is_red.shape
+    assert is_red[:height // 2, width // 2:].all() and is_red.sum() == is_red.size / 4
+
+
 
 def test_animator_keeps_points_and_skips_none():
     animator = d2l.Animator(legend=["a", "b", "c"])
@@ -143,6 +164,20 @@ animator._next_draw = float("inf")
 for i in range(1000):
     animator.add(i, i % 7)
 animator.draw()
+""", """
+animator = d2l.Animator(xlim=[0, 10], ylim=[0, 1], legend=["y"])
+for i in range(11):
+    animator.add(i, i / 10)
+    if i == 0:
+        at_first = animator.axes[0].get_legend().get_window_extent().y0
+animator.axes[0].set_title("what came last")
+""", """
+print(animator._pending, animator.axes[0].get_legend().get_window_extent().x0 < 250)
+animator = d2l.Animator(xlim=[0, 10], ylim=[0, 1], legend=["y"])
+animator.axes[0].set_title("what came last")
+for i in range(11):
+    animator.add(i, i / 10)
+animator._finish()
 """)
 
 
@@ -155,6 +190,10 @@ def test_one_picture_and_the_printed_text_stays(animated):
 
 def test_last_state_is_drawn(animated):
     assert pictures(animated[0]) == pictures(animated[3])
+
+
+def test_what_the_cell_does_after_its_last_point_is_drawn_and_the_legend_makes_room(animated):
+    assert pictures(animated[4]) == pictures(animated[5]) and text(animated[5]) == "False True\n"
 
 
 def test_another_cell_gets_a_picture_of_its_own(animated):
@@ -386,7 +425,6 @@ def test_pictures_on_one_page_share_an_id_only_for_the_same_thing():
                     if f"#{element.attrib.get('id')}" in ET.tostring(root, encoding="unicode")} for root in pictures]
     shared = definitions[0].keys() & definitions[1].keys()
     assert shared and all(definitions[0][name] == definitions[1][name] for name in shared)
-
 
 
 
