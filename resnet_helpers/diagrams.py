@@ -415,7 +415,7 @@ def _scale_bars(ax, inch_per_channel, inch_per_pixel, pixels, shortcuts):
 
 
 def draw_runs(histories):
-    """Draw the training loss and the test accuracy of several runs over each other.
+    """Draw the training loss and the test (or held-out) accuracy of several runs over each other.
 
     Args:
         histories: {name: `History`}. Runs differ in colour, line and marker.
@@ -427,12 +427,14 @@ def draw_runs(histories):
     for i, (name, history) in enumerate(histories.items()):
         style = {"color": PALETTE[i % 6], "linestyle": ("-", "--", "-.", ":")[i % 4], "marker": "osD^v"[i % 5],
                  "markersize": 4}
-        label = name.replace("$", r"\$")  # a dollar sign would start a formula
+        label = name if len(name) <= 40 else f"{name[:39]}…"  # the curves need room, too
+        label = label.replace("$", r"\$")  # a dollar sign would start a formula
         axes[0].plot([r.epoch for r in history.records], [r.train_loss for r in history.records], **style)
         tested = [r for r in history.records if r.test_acc is not None]
         axes[1].plot([r.epoch for r in tested], [r.test_acc for r in tested], label=f" {label}", **style)
     axes[0].set(xlabel="epoch", ylabel="train loss")
-    axes[1].set(xlabel="epoch", ylabel="test acc")
+    images = sorted({history.tested_on for history in histories.values()}, reverse=True) or ["test"]
+    axes[1].set(xlabel="epoch", ylabel=f"{' / '.join(images)} acc")
     if histories:
         axes[1].legend(fontsize=10.5)
     if not any(r.test_acc is not None for history in histories.values() for r in history.records):

@@ -1,17 +1,21 @@
 """The training panel without a browser: its buttons, its list of runs, its files."""
 
+import functools
 import json
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 from traitlets import TraitError
 
 import resnet_helpers as d2l
+from resnet_helpers import recipes
+from resnet_helpers.diagrams import draw_runs
 from resnet_helpers.recipes import RunSettings
 from resnet_helpers.runs import BackgroundRun
-from resnet_helpers.widgets import TrainingPanel
+from resnet_helpers.widgets import TrainingPanel, explorer
 from resnet_helpers.widgets.training import FinishedRun, describe_run, duration, run_table
 
 SETTINGS = {"num_epochs": 1, "batch_size": 10}
@@ -111,15 +115,42 @@ def test_run_that_ends_while_the_stop_button_speaks_is_listed_once(panel):
     assert len(panel.runs) == 1
 
 
-def test_an_error_shows_in_plain_words_and_the_panel_goes_on(panel):
-    panel.batch_size, panel.lr = 4, 10.0
-    panel.optimizer = "SGD, momentum 0.9"
-    panel.depth, panel.shortcuts, panel.schedule, panel.num_epochs = 34, False, "constant", 100
-    panel._run = BackgroundRun(RunSettings(lr=1e30), on_change=panel._changed)
-    panel._run.start()
+def test_an_error_shows_in_plain_words_and_the_panel_goes_on(panel, monkeypatch):
+    monkeypatch.setattr(recipes, "OPTIMIZERS", {"SGD": (functools.partial(torch.optim.SGD, momentum=1e30), {})})
+    panel.train()
     wait_for_end(panel)
     assert panel.state == "failed" and "learning rate ten times smaller" in panel.text
     assert "Traceback" not in panel._status.value and not panel._train.disabled
+    monkeypatch.undo()
+    panel.train()
+    wait_for_end(panel)
+    assert panel.state == "finished"
+
+
+def test_screen_readers_are_told_of_a_change_of_state_and_not_of_every_step(panel):
+    begin_long_run(panel)
+    assert 'aria-live="off"' in panel._status.value
+    panel.pause()
+    assert 'aria-live="polite"' in panel._status.value and "Paused" in panel._status.value
+    panel.stop()
+    wait_for_end(panel)
+
+
+def test_a_panel_that_is_closed_trains_no_more(panel):
+    panel.close()
+    panel.train()
+    assert panel._run is None
+
+
+def test_a_run_that_has_ended_and_could_not_tell_yet_is_listed_when_the_next_begins(panel):
+    panel._changed, told = lambda run: None, panel._changed
+    panel.train()
+    wait_for_end(panel)
+    panel._changed = told
+    panel.train()
+    assert len(panel.runs) == 1
+    panel.stop()
+    wait_for_end(panel)
 
 
 def test_closing_ends_the_run(panel):
@@ -141,6 +172,20 @@ def test_running_the_cell_again_ends_the_old_run_and_keeps_the_list(few_images, 
     new.close()
 
 
+def test_running_a_cell_with_two_panels_again_keeps_both_lists(few_images, tmp_path, monkeypatch):
+    def run_cell(number):
+        monkeypatch.setattr(explorer, "running_cell", lambda: ("cell", number))
+        return [TrainingPanel(folder=tmp_path, **SETTINGS) for _ in range(2)]
+
+    old = run_cell(1)
+    for panel in old:
+        panel._add(finished("a"))
+    new = run_cell(2)
+    assert [[run.name for run in panel.runs] for panel in new] == [["a", "a (2)"], []]
+    for panel in new:
+        panel.close()
+
+
 # --- state ---
 
 @pytest.mark.parametrize(("trait", "value"), [
@@ -156,7 +201,7 @@ def test_traits_and_controls_follow_each_other(panel, trait, value):
 
 @pytest.mark.parametrize(("trait", "value"), [
     ("data", "half"), ("image_size", 5), ("depth", 19), ("optimizer", "sgd"), ("lr", -1.0), ("lr", "fast"),
-    ("batch_size", 0), ("num_epochs", 0), ("state", "finished")])
+    ("batch_size", 1), ("num_epochs", 0), ("state", "finished")])
 def test_impossible_values_are_refused(panel, trait, value):
     before = getattr(panel, trait)
     with pytest.raises(TraitError):
@@ -228,6 +273,26 @@ def test_names_stay_different(panel):
     for same in ("  ", "a ", " a"):
         panel._list.children[0].children[1].value = same
         assert [run.name for run in panel.runs] == ["a", "a (2)"]
+        assert panel._list.children[0].children[1].value == "a"
+    panel._list.children[1].children[1].value = "a"  # its own name is no obstacle
+    assert [run.name for run in panel.runs] == ["a", "a (2)"]
+
+
+def test_a_name_has_an_end(panel):
+    panel._add(finished())
+    panel._list.children[0].children[1].value = 5000 * "a"
+    assert panel.runs[0].name == 100 * "a"
+
+
+def test_a_row_stays_when_another_run_comes_or_goes(panel):
+    panel._add(finished("a"))
+    row = panel._list.children[0]
+    panel._add(finished("b"))
+    other = panel._list.children[1]
+    other.children[1].value = "c"
+    assert panel._list.children == (row, other)
+    row.children[3].click()
+    assert panel._list.children == (other,) and rows(panel)[0][0] == "show c" and row.comm is None
 
 
 def test_the_number_of_a_run_is_not_given_twice(panel):
@@ -301,6 +366,13 @@ def test_table_escapes_what_files_and_users_say():
     assert not re.search("<(script|b|i|u)>", table) and "&lt;script&gt;" in table
 
 
+def test_accuracy_on_held_out_images_is_not_taken_for_test_accuracy():
+    run = finished("a", held_out=True)
+    assert "<td>0.625 held-out</td>" in run_table([run])
+    assert draw_runs({"a": run.history}).axes[1].get_ylabel() == "held-out acc"
+    assert draw_runs({"a": run.history, "b": finished().history}).axes[1].get_ylabel() == "test / held-out acc"
+
+
 def test_table_shows_settings_and_results():
     run = finished("a", model="ResNet-18", data="subset", image_size=28, lr=0.05, schedule="linear", batch_size=64)
     cells = re.findall(r"<t[hd](?: scope=\"row\")?>([^<]*)</t[hd]>", run_table([run]).partition("<tbody>")[2])
@@ -318,7 +390,7 @@ def test_durations_read_well(seconds, text):
 def test_every_state_has_a_sentence():
     run = BackgroundRun(RunSettings())
     run.history.hardware = {"device": "cpu"}
-    run.error = "The memory is full."
     for state in ("preparing", "training", "paused", "stopping", "stopped", "finished", "failed"):
-        run.state = state
-        assert describe_run(run).endswith(".")
+        for run.error in ("The memory is full.", "KeyError"):
+            text = describe_run(run, state)
+            assert text.endswith(".") and not text.endswith("..")

@@ -38,11 +38,11 @@ class Explorer(widgets.VBox):
                           *self.above, self._drawing, *self.below, self._status])
         try:
             link_controls(self, self._controls, state)
+            self.observe(self._update, list(self._controls))
+            self._update()
         except Exception:
             self.close()
             raise
-        self.observe(self._update, list(self._controls))
-        self._update()
         for former in replaced_by(self):
             former.close()
 
@@ -198,7 +198,8 @@ class Control:
 
 def switch(description):
     """A checkbox."""
-    return Control(widgets.Checkbox(description=description, indent=False, layout={"width": "max-content"}))
+    return Control(widgets.Checkbox(description=description, tooltip=description, indent=False,
+                                    layout={"width": "max-content"}))
 
 
 def choice(description, options):
@@ -214,7 +215,7 @@ def choice(description, options):
 
 def dropdown(description, options):
     """A list to pick from, for more options than radio buttons have room for."""
-    return Control(widgets.Dropdown(options=options, description=description,
+    return Control(widgets.Dropdown(options=options, description=description, tooltip=description,
                                     style={"description_width": "initial"}, layout={"width": "max-content"}))
 
 
@@ -263,9 +264,11 @@ _TABLE_STYLE = (
     ".rh-table td, .rh-table tbody th { white-space: nowrap } .rh-table th:first-child { text-align: left }</style>")
 
 
-def status(text):
-    """A sentence as HTML that screen readers announce when it changes."""
-    return (f'<p role="status" style="max-width: 860px; line-height: 1.4; margin: 4px 0">{html.escape(text)}</p>')
+def status(text, is_announced=True):
+    """A sentence as HTML that screen readers announce when it changes, unless it does so all the time."""
+    live = "polite" if is_announced else "off"
+    return (f'<p role="status" aria-live="{live}" style="max-width: 860px; line-height: 1.4; margin: 4px 0">'
+            f'{html.escape(text)}</p>')
 
 
 def close_all(widget):

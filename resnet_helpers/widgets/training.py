@@ -13,7 +13,7 @@ from resnet_helpers.diagrams import draw_runs
 from resnet_helpers.models import MODELS
 from resnet_helpers.plotting import RUN_CURVES, Animator, to_png, to_svg
 from resnet_helpers.recipes import OPTIMIZERS, SCHEDULES, RunSettings
-from resnet_helpers.runs import BackgroundRun
+from resnet_helpers.runs import ACTIVE, BackgroundRun
 from resnet_helpers.training import History
 from resnet_helpers.widgets.explorer import (
     ROW,
@@ -60,9 +60,9 @@ class TrainingPanel(widgets.VBox):
     depth = OneOf(tuple(MODELS), 18)
     shortcuts = traitlets.Bool(True)
     optimizer = OneOf(tuple(OPTIMIZERS), "SGD")
-    lr = Real(0.05, min=1e-5, max=10)
+    lr = Real(0.05, min=1e-4, max=10)  # a multiple of the control's step: it counts from there
     schedule = OneOf(SCHEDULES, "linear")
-    batch_size = Whole(64, min=1, max=1024)
+    batch_size = Whole(64, min=2, max=1024)  # batch norm has nothing to compare a single image with
     num_epochs = Whole(6, min=1, max=100)
     state = traitlets.Unicode("ready", read_only=True)
     text = traitlets.Unicode("Ready.", read_only=True)
@@ -73,6 +73,7 @@ class TrainingPanel(widgets.VBox):
         self._controls = _make_controls(self.traits())
         self.folder, self.runs = Path(folder), []
         self._listed, self._num_listed, self._lock = None, 0, threading.RLock()  # a run ends in a thread of its own
+        self._rows = {}  # {FinishedRun: its controls}
         self._make_widgets()
         super().__init__([widgets.HBox([control.box for control in self._controls.values()], layout=ROW),
                           widgets.HBox([self._train, self._pause, self._stop, self._bar], layout=ROW),
@@ -94,13 +95,16 @@ class TrainingPanel(widgets.VBox):
 
     def train(self, _=None):
         """Start a run with the present settings, unless one is going."""
-        if self._run and self._run.is_active():
-            return
-        settings = RunSettings(**{name: getattr(self, name) for name in self._controls})
-        self._animator = self._new_animator()
-        self._run = BackgroundRun(settings, on_progress=self._draw, on_change=self._changed)
-        self._changed(self._run)
-        self._run.start()
+        with self._lock:
+            if self._is_closed or self._run and self._run.is_active():
+                return
+            if self._run:
+                self._changed(self._run)  # if it has just ended, it may not be in the list yet
+            settings = RunSettings(**{name: getattr(self, name) for name in self._controls})
+            self._animator = self._new_animator()
+            self._run = BackgroundRun(settings, on_progress=self._draw, on_change=self._changed)
+            self._changed(self._run)
+            self._run.start()
 
     def pause(self, _=None):
         """Pause the run, or go on with it."""
@@ -164,11 +168,10 @@ class TrainingPanel(widgets.VBox):
         with self._lock:
             if run is not self._run:
                 return
-            self.set_trait("state", run.state)
-            self._show_state()
+            state = self._show_state()
             if self._is_closed:
                 return
-            if not run.is_active() and run is not self._listed:
+            if state not in ACTIVE and run is not self._listed:
                 self._listed = run
                 self._animator.draw()
                 if run.history.records:
@@ -176,15 +179,19 @@ class TrainingPanel(widgets.VBox):
                     self._add(FinishedRun(self._free_name(f"run {self._num_listed}"), run.history))
 
     def _show_state(self):
+        """Bring all that depends on the run's state up to date; returns that state."""
         run = self._run
-        active = bool(run) and run.is_active()
+        state = run.state if run else "ready"  # once: it changes in the run's thread
+        active = state in ACTIVE
+        self.set_trait("state", state)
         self._train.disabled = active
-        self._pause.disabled = not active or run.state not in ("training", "paused")
-        self._pause.description = "Resume" if active and run.state == "paused" else "Pause"
-        self._stop.disabled = not active or run.state == "stopping"
-        self.set_trait("text", describe_run(run) if run else "Ready. Train starts a run with these settings.")
-        self._status.value = status(self.text)
+        self._pause.disabled = state not in ("training", "paused")
+        self._pause.description = "Resume" if state == "paused" else "Pause"
+        self._stop.disabled = not active or state == "stopping"
+        self.set_trait("text", describe_run(run, state) if run else "Ready. Train starts a run with these settings.")
+        self._status.value = status(self.text, is_announced=state != "training")  # or it would be read out all the time
         self._bar.value = run.fraction if run else 0.0
+        return state
 
     def _new_animator(self):
         animator = Animator(xlabel="epoch", xlim=[0, self.num_epochs], legend=RUN_CURVES, figsize=(7, 3.3),
@@ -200,16 +207,20 @@ class TrainingPanel(widgets.VBox):
             self.runs.append(run)
             self._show_runs()
 
-    def _free_name(self, name):
-        taken = {run.name for run in self.runs}
+    def _free_name(self, name, renamed=None):
+        """A name as near to this one as the other runs leave it."""
+        taken = {run.name for run in self.runs if run is not renamed}
         return next(candidate for candidate in (name, *(f"{name} ({n})" for n in range(2, 1000)))
                     if candidate not in taken)
 
     def _show_runs(self):
         with self._lock:
-            for widget in self._list.children:
-                close_all(widget)
-            self._list.children = [self._row(run) for run in self.runs]
+            for run in self._rows.keys() - set(self.runs):
+                close_all(self._rows.pop(run))
+            for run in self.runs:  # a row that is there stays: the reader may be typing in it
+                if run not in self._rows:
+                    self._rows[run] = self._row(run)
+            self._list.children = [self._rows[run] for run in self.runs]
             self._file.options = self._saved_runs()
             self._show_comparison()
 
@@ -221,13 +232,15 @@ class TrainingPanel(widgets.VBox):
     def _row(self, run):
         """The controls of one run: overlay it, rename it, save it, take it off the list."""
         fitting = {"width": "max-content"}
-        shown = widgets.Checkbox(run.shown, description=f"show {run.name}", indent=False, layout=fitting)
-        name = widgets.Text(run.name, description="name", continuous_update=False, style=WIDE,
-                            layout={"width": "220px"})
-        save = widgets.Button(description=f"Save {run.name}", layout=fitting,
-                              tooltip="write this run's history to a JSON file")
-        remove = widgets.Button(description=f"Remove {run.name}", layout=fitting,
-                                tooltip="take this run off the list")
+        shown = widgets.Checkbox(run.shown, indent=False, layout=fitting, tooltip="draw this run below")
+        name = widgets.Text(description="name", continuous_update=False, style=WIDE, layout={"width": "220px"})
+        save = widgets.Button(layout=fitting, tooltip="write this run's history to a JSON file")
+        remove = widgets.Button(layout=fitting, tooltip="take this run off the list")
+
+        def say_name():
+            name.value, name.tooltip = run.name, f"another name for {run.name}"
+            for widget, verb in ((shown, "show"), (save, "Save"), (remove, "Remove")):
+                widget.description = f"{verb} {run.name}"
 
         def show(change):
             run.shown = change.new
@@ -235,16 +248,18 @@ class TrainingPanel(widgets.VBox):
 
         def rename(change):
             with self._lock:
-                new = change.new.strip()
+                new = change.new.strip()[:MAX_NAME]
                 if new and new != run.name:
-                    run.name = self._free_name(new)
-                self._show_runs()
+                    run.name = self._free_name(new, renamed=run)
+                    self._show_comparison()
+                say_name()
 
         def take_off(_):
             with self._lock:
                 self.runs.remove(run)
                 self._show_runs()
 
+        say_name()
         shown.observe(show, "value")
         name.observe(rename, "value")
         save.on_click(lambda _: self._try(lambda: f"Saved as {self.save(run).name}."))
@@ -304,7 +319,10 @@ class TrainingPanel(widgets.VBox):
                 if former._run:
                     former._run.stop(wait=1.0)  # long enough for what it measured to get into the list
                 with former._lock:
-                    self.runs, self._num_listed, former._run = former.runs, former._num_listed, None
+                    for run in former.runs:
+                        run.name = self._free_name(run.name)
+                        self.runs.append(run)
+                    self._num_listed, former._run = max(self._num_listed, former._num_listed), None
             former.close()
 
     def _repr_mimebundle_(self, **kwargs):
@@ -339,30 +357,30 @@ def _make_controls(traits):
             "shortcuts": switch("residual connections"),
             "image_size": number("image size", traits["image_size"]),
             "optimizer": dropdown("optimizer", tuple(OPTIMIZERS)),
-            "lr": field("learning rate", traits["lr"], step=0.01),
+            "lr": field("learning rate", traits["lr"], step=1e-4),
             "schedule": dropdown("schedule", [("stays as it is", "constant"), ("falls to zero", "linear"),
                                               ("rises, then falls to zero", "one-cycle")]),
             "batch_size": number("batch size", traits["batch_size"]),
             "num_epochs": number("epochs", traits["num_epochs"])}
 
 
-def describe_run(run):
-    """Where a `BackgroundRun` stands, in a sentence."""
-    if run.state == "preparing":
+def describe_run(run, state):
+    """Where a `BackgroundRun` stands that is in this state, in a sentence."""
+    if state == "preparing":
         return f"Preparing {run.settings.model}: loading the data."
     done = f"{run.fraction * run.settings.num_epochs:.1f} of {run.settings.num_epochs} epochs"
-    if run.state == "failed":
-        return f"Training stopped after {done}. {run.error}"
+    if state == "failed":
+        return f"Training stopped after {done}. {run.error.rstrip('.')}."
     history = run.history
     numbers = ""
     if history.records:
         numbers = f" Loss {history.train_loss:.3f}, train acc {history.train_acc:.3f}"
-        numbers += f", test acc {history.test_acc:.3f}." if history.test_acc is not None else "."
-    if run.state == "training":
+        numbers += f", {history.tested_on} acc {history.test_acc:.3f}." if history.test_acc is not None else "."
+    if state == "training":
         left = f", about {duration(run.seconds_left)} left" if run.seconds_left is not None else ""
         return f"Training {run.settings.model} on {history.hardware['device']}: {done}{left}.{numbers}"
     verb = {"paused": "Paused after", "stopping": "Stopping after", "stopped": "Stopped after", "finished": "Finished"}
-    return f"{verb[run.state]} {done}.{numbers}"
+    return f"{verb[state]} {done}.{numbers}"
 
 
 def duration(seconds):
@@ -390,8 +408,9 @@ def _row_values(run):
     schedule = f", {config['schedule']}" if "schedule" in config else ""
     rate = f"{config.get('lr', '')}{schedule}"
     epochs = f"{history.records[-1].epoch:.3g} of {config.get('num_epochs', '?')}" if history.records else "0"
+    test_acc = rounded(history.test_acc) + (" held-out" if history.tested_on == "held-out" else "")
     return (run.name, config.get("model", ""), data, config.get("optimizer", ""), rate, config.get("batch_size", ""),
-            epochs, rounded(history.train_loss), rounded(history.train_acc), rounded(history.test_acc),
+            epochs, rounded(history.train_loss), rounded(history.train_acc), test_acc,
             rounded(history.examples_per_second, 0))
 
 
