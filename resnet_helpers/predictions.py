@@ -20,9 +20,11 @@ class Predictions:
     """Images with their true classes and the probabilities that a net gave.
 
     Attributes:
-        images: tensor (n, height, width), (n, 1, height, width) or (n, 3, height, width) on the CPU.
+        images: tensor (n, height, width), (n, 1, height, width) or (n, 3, height, width).
         labels: true classes, integer tensor (n,).
         probabilities: tensor (n, classes); each row adds up to 1.
+
+    All three are kept on the CPU and without gradients.
 
     Raises:
         ValueError: no image, shapes that do not belong together, labels that are no class, or rows that are no
@@ -34,6 +36,8 @@ class Predictions:
     probabilities: torch.Tensor
 
     def __post_init__(self):
+        for name in ("images", "labels", "probabilities"):
+            object.__setattr__(self, name, getattr(self, name).detach().cpu())  # the class is frozen
         images, labels, probabilities = self.images, self.labels, self.probabilities
         check_not_empty(len(labels))
         if images.dim() not in (3, 4) or images.dim() == 4 and images.shape[1] not in (1, 3):

@@ -25,6 +25,7 @@ from traitlets import TraitError
 from resnet_helpers.costs import block_costs, model_costs
 from resnet_helpers.cpu import one_thread
 from resnet_helpers.diagrams import draw_block, draw_class_fit, draw_function_classes, draw_resnet
+from resnet_helpers.errors import DatasetUnavailableError
 from resnet_helpers.feature_maps import block_feature_maps
 from resnet_helpers.function_classes import fit_class
 from resnet_helpers.models import Residual
@@ -33,7 +34,7 @@ from resnet_helpers.plotting import drawing
 from resnet_helpers.widgets import BlockExplorer, FunctionClassExplorer, ModelExplorer
 from resnet_helpers.widgets.block import describe_block
 from resnet_helpers.widgets.explorer import Explorer, status, switch
-from resnet_helpers.widgets.model import describe_model, gibibytes, stage_table
+from resnet_helpers.widgets.model import bytes_in_words, describe_model, stage_table
 
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
@@ -209,13 +210,25 @@ def test_table_of_a_model_has_a_row_per_stage_and_their_sum():
     (0, "0.0 KiB"), (1024, "1.0 KiB"), (12_345_678, "11.8 MiB"), (2 ** 20, "1.0 MiB"), (2 ** 30, "1.00 GiB"),
     (5 * 2 ** 38, "1280.00 GiB")])
 def test_bytes_are_written_in_a_unit_that_suits(n, text):
-    assert gibibytes(n) == text
+    assert bytes_in_words(n) == text
 
 
 def test_memory_grows_with_the_batch():
     stages = model_costs(18, 224)
     one = sum(stage.activation_bytes for stage in stages)
-    assert f"a batch of 256 keeps {256 * one / 2 ** 30:.2f} GiB" in describe_model("net", stages, 256)
+    for batch in (128, 256):
+        text = f"a batch of {batch} keeps {batch * one / 2 ** 30:.2f} GiB"
+        assert text in describe_model("net", stages, batch)
+
+
+def test_an_explorer_that_cannot_draw_leaves_no_widgets(monkeypatch):
+    def fail(_):
+        raise DatasetUnavailableError("the images are gone")
+    monkeypatch.setattr(BlockExplorer, "_picture", fail)
+    before = set(_instances)
+    with pytest.raises(DatasetUnavailableError):
+        BlockExplorer()
+    assert set(_instances) == before
 
 
 @EXPLORERS

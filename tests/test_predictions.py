@@ -215,7 +215,14 @@ def test_bars_are_as_long_as_the_probabilities_and_the_true_class_is_marked():
     assert texts["◂ true"] == pytest.approx(texts["0.30"])
 
 
-def test_overview_has_every_count_and_marks_nothing_but_the_choice():
+def test_what_a_net_just_gave_can_be_looked_at():
+    logits = nn.Linear(4, 3)(torch.rand(3, 4))
+    predictions = Predictions(torch.rand(3, 2, 2, requires_grad=True), LABELS, logits.softmax(dim=1))
+    assert not predictions.probabilities.requires_grad and not predictions.images.requires_grad
+    assert to_png(draw_overview(predictions, NAMES, None, None, [0, 1, 2], 1)).startswith(b"\x89PNG")
+
+
+def test_overview_has_every_count():
     predictions = random_predictions()
     texts = drawn_text(draw_overview(predictions, NAMES, 0, 1, predictions.select(0, 1).tolist()[:PAGE], 0))
     for count in reference_confusion(predictions).flat:
