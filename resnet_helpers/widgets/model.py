@@ -51,7 +51,7 @@ def describe_model(name, stages, batch_size):
     """Totals of a tuple of `StageCosts` in a sentence."""
     parameters, multiply_adds, activations = totals(stages)
     return (f"{name}: {parameters:,} parameters, {multiply_adds / 1e9:.3g} billion multiply-adds for one image; "
-            f"training with a batch of {batch_size} keeps {gibibytes(activations * batch_size)} of activations.")
+            f"training with a batch of {batch_size} keeps {bytes_in_words(activations * batch_size)} of activations.")
 
 
 def totals(stages):
@@ -66,11 +66,11 @@ def stage_table(stages, batch_size):
     rows = [(stage.name, len(stage.blocks) or "", "×".join(map(str, stage.shape)), stage.parameters,
              stage.multiply_adds, stage.activation_bytes) for stage in stages]
     rows.append(("together", sum(len(stage.blocks) for stage in stages), "", *totals(stages)))
-    return table(head, [(*row[:-1], gibibytes(row[-1] * batch_size)) for row in rows],
+    return table(head, [(*row[:-1], bytes_in_words(row[-1] * batch_size)) for row in rows],
                  "For one image, except the last column: what training keeps in float32 for the backward pass. "
                  "Multiply-adds: convolutions and linear layer.")
 
 
-def gibibytes(n):
+def bytes_in_words(n):
     """Bytes as text in the unit that suits: 12,345,678 is 11.8 MiB."""
     return f"{n / 2**30:.2f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB" if n >= 2**20 else f"{n / 2**10:.1f} KiB"

@@ -21,7 +21,7 @@ from resnet_helpers.predictions import (
     predict,
     shade,
 )
-from resnet_helpers.widgets.explorer import ROW, Control, Explorer, dropdown, switch
+from resnet_helpers.widgets.explorer import ROW, Control, Explorer, Whole, dropdown, switch
 
 MAX_CLASSES = 20  # more would be a matrix of many hundred buttons, too wide for the page
 
@@ -48,10 +48,10 @@ class PredictionBrowser(Explorer):
         ValueError: as `predict`, or not one name per class, or too many classes.
     """
 
-    true = traitlets.Int(None, allow_none=True)
-    predicted = traitlets.Int(None, allow_none=True)
+    true = Whole(None, allow_none=True)
+    predicted = Whole(None, allow_none=True)
     wrong_only = traitlets.Bool(False)
-    image = traitlets.Int(1)
+    image = Whole(1)
     _shared = ()  # layouts and styles, each of many buttons; here, because a browser that is refused is closed too
 
     def __init__(self, net=None, data_iter=None, *, predictions=None, class_names=FASHION_MNIST_CLASSES, true=None,
@@ -76,8 +76,7 @@ class PredictionBrowser(Explorer):
 
     @traitlets.validate("true", "predicted")
     def _check_class(self, proposal):
-        if proposal.value is not None and (isinstance(proposal.value, bool)
-                                           or not 0 <= proposal.value < self.predictions.num_classes):
+        if proposal.value is not None and not 0 <= proposal.value < self.predictions.num_classes:
             raise traitlets.TraitError(f"{proposal.trait.name} must be a class from 0 to "
                                        f"{self.predictions.num_classes - 1} or None, got {proposal.value}")
         return proposal.value
@@ -85,7 +84,7 @@ class PredictionBrowser(Explorer):
     @traitlets.validate("image")
     def _check_image(self, proposal):
         last = max(len(self.indices), 1)
-        if isinstance(proposal.value, bool) or not 1 <= proposal.value <= last:
+        if not 1 <= proposal.value <= last:
             raise traitlets.TraitError(f"image must be from 1 to {last}, got {proposal.value}")
         return proposal.value
 

@@ -11,7 +11,7 @@ from resnet_helpers.costs import block_costs, block_remedies, model_costs
 from resnet_helpers.function_classes import fit_class
 from resnet_helpers.widgets.block import describe_block
 from resnet_helpers.widgets.function_classes import describe_class_fit
-from resnet_helpers.widgets.model import describe_model, gibibytes
+from resnet_helpers.widgets.model import bytes_in_words, describe_model
 
 from .explorers import Change, Explorer, picked, radio, slid, ticked, typed
 from .lab import NOTEBOOKS, SLIDER
@@ -124,7 +124,7 @@ def stage_table(state):
     columns = ([*(stage.name for stage in stages), "together"],
                [*("×".join(map(str, stage.shape)) for stage in stages), ""],
                [f"{n:,}" for n in (*parameters, sum(parameters))],
-               [gibibytes(batch * n) for n in (*activations, sum(activations))])
+               [bytes_in_words(batch * n) for n in (*activations, sum(activations))])
     return [list(row) for row in zip(*columns, strict=True)], f"activations, batch of {batch}"
 
 
