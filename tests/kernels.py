@@ -1,6 +1,7 @@
 """A Jupyter kernel of this Python in which cells can be run one by one, as a reader does."""
 
 import os
+import queue
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,11 @@ class Kernel:
         self.manager = KernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
         self.manager.start_kernel(cwd=str(folder), env={**os.environ, **(environment or {})},
                                   extra_arguments=["--log-level=ERROR"])  # not: "without encryption"
-        self._connect()
+        try:
+            self._connect()
+        except BaseException:
+            self.manager.shutdown_kernel(now=True)
+            raise
 
     def _connect(self):
         self.client = self.manager.client()
@@ -74,12 +79,13 @@ class Kernel:
         number, begin = sent
         reply = Reply("", "", 0.0)
         while True:
+            if time.monotonic() - begin > timeout:
+                raise TimeoutError(f"the cell was still running after {timeout:.0f} s")
             try:
                 message = self.client.get_iopub_msg(timeout=1)
-            except Exception:  # nothing within a second
-                if time.monotonic() - begin > timeout or not self.manager.is_alive():
-                    state = "takes too long" if self.manager.is_alive() else "died"
-                    raise TimeoutError(f"the kernel {state} after {time.monotonic() - begin:.0f} s") from None
+            except queue.Empty:  # nothing within a second
+                if not self.manager.is_alive():
+                    raise TimeoutError(f"the kernel died after {time.monotonic() - begin:.0f} s") from None
                 continue
             kind, content = message["msg_type"], message["content"]
             if message["parent_header"].get("msg_id") != number:

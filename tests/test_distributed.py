@@ -204,16 +204,18 @@ def test_process_that_dies_ends_the_job_and_a_restart_goes_on_from_the_checkpoin
     command = [*TORCHRUN, *QUICK, "--checkpoint", str(path), "--resume"]
     job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                            cwd=Path(__file__).parents[1])
-    assert any(line.startswith("epoch 1") for line in job.stdout)
-    end = time.monotonic() + 60
-    while not path.exists() and time.monotonic() < end:
-        time.sleep(0.01)
-    workers = subprocess.run(["ps", "--ppid", str(job.pid), "-o", "pid=,args="], capture_output=True,
-                             text=True).stdout.splitlines()
-    workers = [int(line.split()[0]) for line in workers if "resnet_helpers.train" in line]
-    assert len(workers) == 2
-    os.kill(workers[1], signal.SIGKILL)
-    _, error = job.communicate(timeout=120)
+    try:
+        assert any(line.startswith("epoch 1") for line in job.stdout)
+        end = time.monotonic() + 60
+        while not path.exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        workers = subprocess.run(["pgrep", "-P", str(job.pid), "-f", "resnet_helpers.train"], capture_output=True,
+                                 text=True).stdout.split()
+        assert len(workers) == 2
+        os.kill(int(workers[1]), signal.SIGKILL)
+        _, error = job.communicate(timeout=120)
+    finally:
+        job.terminate()  # torchrun ends its workers
     assert job.returncode != 0 and "SIGKILL" in error
     assert load_checkpoint(path).history.records[-1].epoch == 1
     again = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=300)

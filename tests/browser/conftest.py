@@ -3,6 +3,7 @@
 Without Playwright or Chromium the tests are skipped; with REQUIRE_BROWSER=1 in the environment they fail.
 """
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -87,9 +88,10 @@ class Lab:
 def open_lab(request, browser, server):
     lab = Lab(browser, server)
     request.node.stash[OPEN] = lab.notebooks
-    yield lab
-    for notebook in lab.notebooks:
-        notebook.close()
+    with contextlib.ExitStack() as stack:
+        yield lab
+        for notebook in lab.notebooks:
+            stack.callback(notebook.close)  # the others, too, if one cannot be closed
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ START_TIMER = """(container, [text, limit]) => {
 # The layout has no event that says it is done: it is when nothing has moved for 10 frames.
 SETTLED = """async panel => {
     const now = () => [panel.clientWidth, panel.clientHeight, panel.scrollHeight, panel.scrollTop].join();
-    for (let before = now(), still = 0; still < 10; before = now()) {
+    for (let before = now(), still = 0, end = Date.now() + 30000; still < 10 && Date.now() < end; before = now()) {
         await new Promise(requestAnimationFrame);
         still = now() === before ? still + 1 : 0;
     }

@@ -32,23 +32,29 @@ MEASURE = """() => {
 
 
 @pytest.fixture(scope="package")
-def decks(tmp_path_factory):
-    """A folder with a deck of each notebook and local copies of all that they load."""
+def decks(browser, tmp_path_factory):
+    """A folder with a deck of each notebook and local copies of all that they load; in vain without the browser."""
     folder = tmp_path_factory.mktemp("decks")
     npm = shutil.which("npm")
     if npm is None:
         unavailable("npm is not here to install reveal.js")
     command = [part.format(folder / publish.ASSETS) for part in publish.INSTALL.split()]
-    installed = subprocess.run([npm, *command[1:]], capture_output=True, text=True)
+    installed = subprocess.run([npm, *command[1:]], capture_output=True, text=True, timeout=300)
     if installed.returncode:
         unavailable(f"reveal.js could not be installed: {installed.stderr[-300:]}")
     list(publish.make_slides(NOTEBOOKS, folder))
     return folder
 
 
+@pytest.fixture
+def page(browser):
+    """A page of the size of a projector, without a network."""
+    with browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, offline=True) as context:
+        yield context.new_page()
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_no_slide_overflows(path, decks, browser):
-    page = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, offline=True).new_page()
+def test_no_slide_overflows(path, decks, page):
     page.goto((decks / f"{path.stem}.slides.html").as_uri())
     page.wait_for_selector(".reveal.ready")
     page.evaluate("new Promise(ready => require(['assets/node_modules/reveal.js/dist/reveal.js'], Reveal => {"
@@ -67,4 +73,3 @@ def test_no_slide_overflows(path, decks, browser):
             break
         page.evaluate("Reveal.next()")
     assert count >= 25
-    page.context.close()

@@ -151,10 +151,12 @@ def test_pause_resume_stop_and_train_again(panel, by, measure):
     panel.wait_for_epochs(1)
     measure(f"training panel, {by}, Pause to paused", [panel.press("Pause", "Paused after", by)])
     assert panel.enabled() == ["Resume", "Stop"]
-    panel.notebook.page.wait_for_timeout(500)  # the step that was going on may still be drawn
-    before = panel.words(), panel.bar(), panel.drawn()
-    panel.notebook.page.wait_for_timeout(1500)  # four epochs, if it did not stand still
-    assert (panel.words(), panel.bar(), panel.drawn()) == before
+
+    def stands_still():  # the step that was going on may still be drawn
+        before = panel.words(), panel.bar(), panel.drawn()
+        panel.notebook.page.wait_for_timeout(1500)  # four epochs, if it does not
+        return (panel.words(), panel.bar(), panel.drawn()) == before
+    assert panel.notebook.eventually(stands_still, timeout=20)
     measure(f"training panel, {by}, Resume to training", [panel.press("Resume", "Training ResNet-18", by)])
     panel.wait_for_epochs(panel.epochs() + 0.5)
     measure(f"training panel, {by}, Stop to stopped", [panel.press("Stop", "Stopped after", by)])

@@ -82,12 +82,12 @@ class Students:
 
     def _run_notebook(self, student, path, folder, environment):
         begin, slowest, slowest_cell = time.monotonic(), 0.0, ""
+        self._expect_time_left()
         with Kernel(folder, environment) as kernel:
             self.kernels[student] = kernel.pid
             try:
                 for cell in code_cells(path):
-                    left = self.deadline - time.monotonic()
-                    reply = kernel.run(cell.source, cell.id, timeout=max(1.0, left))
+                    reply = kernel.run(cell.source, cell.id, timeout=self._expect_time_left())
                     if bool(reply.error) != cell.fails:
                         raise RuntimeError(f"cell {cell.id}: {reply.error or 'it should fail'}")
                     if reply.seconds > slowest:
@@ -95,6 +95,13 @@ class Students:
                 return Measured(time.monotonic() - begin, slowest, slowest_cell, peak_memory(kernel.pid))
             finally:
                 del self.kernels[student]
+
+    def _expect_time_left(self):
+        """Seconds until the deadline; TimeoutError if it is over."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the limit of time for all was over")
+        return left
 
 
 def print_table(students, names):

@@ -4,7 +4,7 @@
 
 Memory, open figures and live widgets must level off: ends with status 1 if the passes after the first half still add
 more than a megabyte each to the least that is held, or any figure or widget. Notebook 4 trains, a minute a pass;
-without names it is left out.
+without names it is left out. For Linux.
 """
 
 import argparse
@@ -29,7 +29,10 @@ MOST_MB_A_PASS = 1.0
 
 def held(kernel):
     """(memory in MiB, open figures, live widgets) of a kernel."""
-    return tuple(map(int, kernel.run(HELD).printed.split()))
+    reply = kernel.run(HELD)
+    if reply.error:
+        raise SystemExit(f"what the kernel holds cannot be read: {reply.error}")
+    return tuple(map(int, reply.printed.split()))
 
 
 def run_again(path, times, folder):
@@ -52,17 +55,19 @@ def has_levelled_off(rows):
 
     Of memory the least counts: what is free does not go back to the system after every pass.
     """
-    quarter = max(1, len(rows) // 4)
-    before, last = rows[-3 * quarter:-2 * quarter] or rows, rows[-quarter:]
+    quarter = len(rows) // 4
+    before, last = rows[-3 * quarter:-2 * quarter], rows[-quarter:]
     added = min(row[0] for row in last) - min(row[0] for row in before)
     return added <= MOST_MB_A_PASS * 2 * quarter and last[-1][1:] == before[-1][1:]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--times", type=int, default=20, help="passes, at least 4 (20)")
     parser.add_argument("notebooks", nargs="*", type=Path, default=NOTEBOOKS[:3])
     options = parser.parse_args()
+    if options.times < 4:
+        parser.error("--times must be at least 4: the last quarter is compared with the second")
     with tempfile.TemporaryDirectory() as folder:
         growing = [path.name for path in options.notebooks
                    if not has_levelled_off(run_again(path.resolve(), options.times, folder))]
