@@ -15,6 +15,7 @@ from torch import nn
 from resnet_helpers import check
 from resnet_helpers.check import attempts, engine
 from resnet_helpers.check.engine import Open, Verdict, Wrong, call, choose, exercise, expect_tensor, is_blank
+from resnet_helpers.check.grade import CurrentPython
 
 
 @pytest.fixture(autouse=True)
@@ -390,7 +391,7 @@ print(verdict)
 def test_in_a_notebook_an_endless_answer_is_stopped_and_the_kernel_goes_on(own_progress_file):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (
         CELL, "print('still here')", "def broken():\n    return undefined_name\nprint(sample(broken))")])
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=120, kernel_name="python3", kernel_manager_class=CurrentPython).execute()
     stopped, after, failed = ("".join(output["text"] for output in cell.outputs) for cell in notebook.cells)
     assert "still running after 0.5 seconds" in stopped
     assert after == "still here\n"

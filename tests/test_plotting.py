@@ -21,6 +21,7 @@ from PIL import Image
 
 import resnet_helpers as d2l
 from resnet_helpers import plotting
+from resnet_helpers.check.grade import CurrentPython
 from resnet_helpers.pixels import Pixels
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -132,7 +133,8 @@ def test_one_epoch_gives_no_warning(tmp_path):
 def run_cells(*sources):
     """Run cells in a fresh kernel; return the list of outputs of each."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    NotebookClient(notebook, timeout=120, kernel_name="python3", coalesce_streams=True).execute()
+    NotebookClient(notebook, timeout=120, kernel_name="python3", kernel_manager_class=CurrentPython,
+                   coalesce_streams=True).execute()
     return [cell.outputs for cell in notebook.cells]
 
 

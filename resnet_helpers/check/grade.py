@@ -231,7 +231,7 @@ def _exercises():
 
 # --- the run ---
 
-class _CurrentPython(AsyncKernelManager):
+class CurrentPython(AsyncKernelManager):
     """Starts kernels of the Python that runs this, whatever kernel the user has installed under the name python3."""
 
     @default("kernel_spec_manager")
@@ -253,7 +253,7 @@ def _could_not_be_run(error):
 def _execute(sources, own, cell_timeout, environment, stop):
     """Run code cells in a kernel that works in the folder `own`/work; returns what went wrong, or ""."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    client = _Client(notebook, kernel_name="python3", kernel_manager_class=_CurrentPython, allow_errors=True,
+    client = _Client(notebook, kernel_name="python3", kernel_manager_class=CurrentPython, allow_errors=True,
                      timeout=cell_timeout, startup_timeout=STARTUP_TIMEOUT_S, shutdown_kernel="immediate",
                      record_timing=False, store_widget_state=False, resources={"metadata": {"path": str(own / "work")}})
     environment = {**os.environ, **environment, VARIABLE: str(own / "progress.json"),

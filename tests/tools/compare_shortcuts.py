@@ -3,14 +3,16 @@
     python tests/tools/compare_shortcuts.py [SEED ...]
 """
 
-import sys
+import argparse
 
 from resnet_helpers.recipes import RunSettings
 from resnet_helpers.runs import BackgroundRun
 from resnet_helpers.training import describe_hardware, describe_versions
 
 if __name__ == "__main__":
-    for seed in map(int, sys.argv[1:] or ["0"]):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("seeds", nargs="*", type=int, default=[0], metavar="SEED")
+    for seed in parser.parse_args().seeds:
         for depth in (18, 34):
             for shortcuts in (True, False):
                 run = BackgroundRun(RunSettings(depth=depth, shortcuts=shortcuts, seed=seed)).start()

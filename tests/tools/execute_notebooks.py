@@ -6,13 +6,15 @@ Without names: all four. Leaves out what differs from machine to machine: execut
 state of widgets. A cell that fails stops it, and the file stays as it was.
 """
 
+import argparse
 import os
-import sys
 import tempfile
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+
+from resnet_helpers.check.grade import CurrentPython
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -20,7 +22,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 def execute(path):
     """Run the notebook at `path` in its own folder and replace the file."""
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=600, record_timing=False, store_widget_state=False, coalesce_streams=True,
+    NotebookClient(notebook, kernel_manager_class=CurrentPython, timeout=600, record_timing=False,
+                   store_widget_state=False, coalesce_streams=True,
                    resources={"metadata": {"path": str(path.parent)}}).execute()
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
                          "language_info": {"name": "python"}}
@@ -28,8 +31,11 @@ def execute(path):
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("notebooks", nargs="*", type=Path, default=sorted(FOLDER.glob("*.ipynb")))
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RESNET_HELPERS_PROGRESS"] = str(Path(folder) / "progress.json")  # not what you have solved yourself
-        for path in map(Path, sys.argv[1:] or sorted(FOLDER.glob("*.ipynb"))):
+        for path in options.notebooks:
             execute(path)
             print("executed", path.name)

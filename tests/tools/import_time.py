@@ -3,6 +3,7 @@
     python tests/tools/import_time.py
 """
 
+import argparse
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,7 @@ def seconds(module):
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
     measured = [[seconds(module) for module in MODULES] for _ in range(6)][1:]  # the first fills the cache of the disk
     for module, times in zip(MODULES, zip(*measured, strict=True), strict=True):
         print(f"import {module}: {statistics.median(times):.2f} s")

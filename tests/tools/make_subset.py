@@ -6,11 +6,13 @@ Takes the first 600 images of each class from the training file and the first 10
 order of the files. Needs the full data set (see resnet_helpers.data.load_fashion_mnist).
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
 
 from resnet_helpers import data
+from resnet_helpers.files import written_whole
 
 TARGET = Path(data.__file__).parent / "assets" / "fashion_mnist_subset.npz"
 
@@ -32,5 +34,7 @@ def make_subset(full):
 
 
 if __name__ == "__main__":
-    np.savez_compressed(TARGET, **make_subset(data.load_fashion_mnist()))
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
+    with written_whole(TARGET) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **make_subset(data.load_fashion_mnist()))
     print(f"{TARGET.name}: {TARGET.stat().st_size / 1e6:.2f} MB")

@@ -9,6 +9,7 @@ Prints a line for each, and pytest's report where an output differed. Exit statu
 """
 
 import argparse
+import itertools
 import os
 import random
 import shutil
@@ -80,9 +81,10 @@ def _read_only_home(own):
 
 def _in_order(folder, order):
     paths = sorted(folder.glob("*.ipynb"))
-    if order == "random":
-        random.shuffle(paths)
-    return paths
+    if order != "random":
+        return paths
+    orders = list(itertools.permutations(paths))[1:]  # the first is their own
+    return random.choice(orders)
 
 
 def _pytest(paths, environment, folder, prefix):
@@ -97,9 +99,12 @@ def _pytest(paths, environment, folder, prefix):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--combined", action="store_true", help=f"once, with all of {', '.join(COMBINED)}")
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *CIRCUMSTANCES], default=[],
-                        help=", ".join(CIRCUMSTANCES))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CIRCUMSTANCES))
     options = parser.parse_args()
+    if unknown := set(options.names) - CIRCUMSTANCES.keys():
+        parser.error(f"no such circumstances: {', '.join(sorted(unknown))}; there are {', '.join(CIRCUMSTANCES)}")
+    if options.combined and options.names:
+        parser.error("--combined takes no names")
     tried = [COMBINED] if options.combined else [(name,) for name in options.names or CIRCUMSTANCES]
     failed = False
     for names in tried:

@@ -6,8 +6,8 @@ Takes the run's two cells from the notebook itself, so that what is tried is wha
 2 cores.
 """
 
+import argparse
 import platform
-import sys
 from pathlib import Path
 
 import nbformat
@@ -36,8 +36,11 @@ def quick_run(seed):
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("num_seeds", nargs="?", type=int, default=5, metavar="NUM_SEEDS")
+    options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}")
-    for seed in range(int(sys.argv[1]) if len(sys.argv) > 1 else 5):
+    for seed in range(options.num_seeds):
         history = quick_run(seed)
         print(f"seed {seed}: loss {history.train_loss:.3f}, train acc {history.train_acc:.3f}, "
               f"test acc {history.test_acc:.3f}, {history.records[-1].seconds:.0f} s, "
