@@ -96,12 +96,12 @@ def run_article(size, images, labels, steps, device, plot):
 
     from resnet_helpers.models import resnet18
     from resnet_helpers.training import Accumulator, accuracy, init_weights, report_batches
-    loader = DataLoader(PilImages(images, labels, size), BATCH_SIZE, shuffle=True, num_workers=4)
+    batches = FirstBatches(DataLoader(PilImages(images, labels, size), BATCH_SIZE, shuffle=True, num_workers=4), steps)
     net = resnet18().apply(init_weights).to(device)
     optimizer, loss = torch.optim.SGD(net.parameters(), lr=LR), nn.CrossEntropyLoss()
-    metric, due = Accumulator(3), report_batches(range(steps), REPORTS_PER_EPOCH) | {steps}  # as `fit` does
+    metric, due = Accumulator(3), report_batches(batches, REPORTS_PER_EPOCH) | {steps}  # as `fit` does
     net.train()
-    for i, (X, y) in enumerate(first_batches(loader, steps), start=1):
+    for i, (X, y) in enumerate(batches, start=1):
         optimizer.zero_grad()
         X, y = X.to(device), y.to(device)
         y_hat = net(X)
@@ -140,7 +140,7 @@ def run_package(size, images, labels, steps, device, plot):
     from resnet_helpers.data import ImageBatches
     from resnet_helpers.models import resnet18
     from resnet_helpers.training import History, fit, init_weights
-    batches = OneEpoch(ImageBatches(images, labels, BATCH_SIZE, True, size, device), steps)
+    batches = FirstBatches(ImageBatches(images, labels, BATCH_SIZE, True, size, device), steps)
     net, history = resnet18().apply(init_weights), History()
     for p in fit(net, batches, None, 1, LR, device, history=history, precision="auto",
                  reports_per_epoch=REPORTS_PER_EPOCH):
@@ -148,13 +148,8 @@ def run_package(size, images, labels, steps, device, plot):
     return history.records[-1].examples, history.train_loss, history.config["precision"]
 
 
-def first_batches(batches, steps):
-    """The first `steps` batches of as many epochs as that takes."""
-    return itertools.islice(itertools.chain.from_iterable(itertools.repeat(batches)), steps)
-
-
-class OneEpoch:
-    """`first_batches` as what `fit` takes for one epoch."""
+class FirstBatches:
+    """The first `steps` batches of as many epochs as that takes, as if they were one epoch."""
 
     def __init__(self, batches, steps):
         self.batches, self.steps = batches, steps
@@ -163,7 +158,7 @@ class OneEpoch:
         return self.steps
 
     def __iter__(self):
-        return first_batches(self.batches, self.steps)
+        return itertools.islice(itertools.chain.from_iterable(itertools.repeat(self.batches)), self.steps)
 
 
 class PngPlot:
