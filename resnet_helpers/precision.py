@@ -70,10 +70,15 @@ class Arithmetic:
     def precision(self):
         return "auto" if self.trial else self._way.precision
 
-    def prepare(self, net, optimizer=None):
-        """Move a module to the device, in place, and lay out its weights and what its optimiser, if any, remembers."""
-        self.net, self.optimizer = net.to(self.device), optimizer
+    def prepare(self, net):
+        """Move a module to the device, in place, and lay out its weights."""
+        self.net = net.to(self.device)
         self._lay_out()
+
+    def attach(self, optimizer):
+        """Lay out what the optimiser of the prepared module remembers, now and whenever its weights are."""
+        self.optimizer = optimizer
+        lay_out_as_weights(optimizer)
 
     def batch(self, X):
         """Move a tensor, or each tensor of a list or tuple, to the device."""

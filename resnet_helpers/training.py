@@ -445,8 +445,9 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
     device = torch.device(next((p.device for p in net.parameters()), "cpu") if device is None else device)
     respect_cores()
     arithmetic = Arithmetic(precision, device)
-    arithmetic.prepare(net, optimizer)
-    optimizer = arithmetic.optimizer = optimizer or arithmetic.sgd(net.parameters(), lr)
+    arithmetic.prepare(net)
+    optimizer = optimizer or arithmetic.sgd(net.parameters(), lr)
+    arithmetic.attach(optimizer)
     loss = loss or nn.CrossEntropyLoss()
     train_iter, test_iter = (batches.to(device) if isinstance(batches, ImageBatches) else batches
                              for batches in (train_iter, test_iter))  # bytes travel once, not each batch as floats

@@ -91,7 +91,9 @@ def test_what_an_optimiser_remembers_from_before_is_laid_out_and_keeps_its_value
     optimizer.step()
     assert optimizer.state[weight]["momentum_buffer"].stride() == weight.stride()
     before = optimizer.state[weight]["momentum_buffer"].clone()
-    Arithmetic("bfloat16", CPU).prepare(model, optimizer)
+    arithmetic = Arithmetic("bfloat16", CPU)
+    arithmetic.prepare(model)
+    arithmetic.attach(optimizer)
     after = optimizer.state[weight]["momentum_buffer"]
     assert after.stride() == weight.stride() != before.stride() and torch.equal(after, before)
 
