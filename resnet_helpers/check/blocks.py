@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resnet_helpers.check.engine import (
+    WHAT_CUTS_GRADIENTS,
     Open,
     Wrong,
     call,
@@ -174,8 +175,7 @@ def _expect_layers(block, c_in, c_out, use_1x1conv, strides):
     if block.conv1.stride != (strides, strides):
         raise Wrong(f"conv1 has stride {block.conv1.stride} for strides={strides}.")
     for name in ("bn1", "bn2"):
-        if _layer(block, name, nn.BatchNorm2d).num_features != c_out:
-            raise Wrong(f"{name} is for {getattr(block, name).num_features} channels, but gets {c_out} (num_channels).")
+        _expect_norm(block, name, c_out, "num_channels")
     _expect_shortcut(block, c_in, c_out, use_1x1conv, strides)
 
 
@@ -209,6 +209,20 @@ def _layer(block, name, kind):
     return layer
 
 
+def _expect_norm(block, name, channels, meaning=""):
+    """Wrong unless there is a batch norm of this name for so many channels; `meaning` is what their number is."""
+    norm = _layer(block, name, nn.BatchNorm2d)
+    if norm.num_features != channels:
+        raise Wrong(f"{name} is for {norm.num_features} channels, but gets {channels}"
+                    f"{f' ({meaning})' if meaning else ''}.")
+
+
+def _expect_padding(block, name):
+    """Wrong unless a 3x3 convolution keeps the size of the image."""
+    if getattr(block, name).padding not in ((1, 1), "same"):
+        raise Wrong(f"{name} needs padding=1, or the image gets smaller.")
+
+
 def _expect_same_output(block, c_in, formula=Residual.forward, mistakes=None, section="2.1"):
     """Wrong unless `forward` computes `formula` with the block's own layers, in eval and in train mode."""
     _expect_layers_of_their_own(block)
@@ -227,11 +241,11 @@ def _expect_same_output(block, c_in, formula=Residual.forward, mistakes=None, se
                          f"the output is not that of the formula in section {section}, computed with your own layers"
                          f"{' in train mode' if is_training else ''}. Go through your forward line by line beside it.")
         if not Y.requires_grad:
-            raise Wrong("no gradient flows through the block: is there a no_grad, a detach or a .data in it?")
+            raise Wrong(f"no gradient flows through the block: {WHAT_CUTS_GRADIENTS}")
     block.eval()
     if not same_gradient(copy.deepcopy(block), functools.partial(formula, copy.deepcopy(block)), X):
-        raise Wrong("the block computes the right numbers, but not all of the gradient reaches its input: is there a "
-                    "no_grad, a detach or a .data in it? That the shortcut passes the gradient on is its purpose.")
+        raise Wrong(f"the block computes the right numbers, but not all of the gradient reaches its input: "
+                    f"{WHAT_CUTS_GRADIENTS} That the shortcut passes the gradient on is its purpose.")
 
 
 def _expect_layers_of_their_own(block):
@@ -335,8 +349,7 @@ def preactivation_block(block_class):
             conv = _layer(block, name, nn.Conv2d)
             if (conv.kernel_size, conv.in_channels, conv.out_channels) != ((3, 3), num_channels, num_channels):
                 raise Wrong(f"{name} must be a 3x3 convolution from {num_channels} to {num_channels} channels.")
-            if conv.padding not in ((1, 1), "same"):
-                raise Wrong(f"{name} needs padding=1, or the image gets smaller.")
+            _expect_padding(block, name)
         for name in ("bn1", "bn2"):
             _expect_norm(block, name, num_channels)
         _expect_same_output(block, num_channels, _preactivation, _preactivation_mistakes,
@@ -351,12 +364,6 @@ def _build_with_channels(block_class, num_channels):
     block = block_class(num_channels)
     finish_lazy_layers(block, (2, num_channels, 8, 8))
     return block
-
-
-def _expect_norm(block, name, num_channels):
-    norm = _layer(block, name, nn.BatchNorm2d)
-    if norm.num_features != num_channels:
-        raise Wrong(f"{name} is for {norm.num_features} channels, but gets {num_channels}.")
 
 
 def _preactivation(b, X):
@@ -405,8 +412,7 @@ def bottleneck_block(block_class):
             if (conv.in_channels, conv.out_channels) != (c_in, c_out):
                 raise Wrong(f"{name} goes from {conv.in_channels} to {conv.out_channels} channels where {c_in} to "
                             f"{c_out} was expected: a quarter of the {num_channels} channels in the middle.")
-        if block.conv2.padding not in ((1, 1), "same"):
-            raise Wrong("conv2 needs padding=1, or the image gets smaller.")
+        _expect_padding(block, "conv2")
         for name, channels in (("bn1", width), ("bn2", width), ("bn3", num_channels)):
             _expect_norm(block, name, channels)
         _expect_same_output(block, num_channels, _bottleneck, _bottleneck_mistakes, section="5 of the paper (figure 5)")

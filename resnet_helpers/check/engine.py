@@ -21,6 +21,7 @@ from resnet_helpers.check import attempts
 from resnet_helpers.training import in_mode
 
 TIME_LIMIT_S = 20.0
+WHAT_CUTS_GRADIENTS = "is there a no_grad, a detach or a .data in it?"
 PACKAGE = str(Path(__file__).resolve().parents[1])
 MARKS = {"solved": "✓", "wrong": "✗", "open": "○"}
 COLOURS = {"solved": "var(--jp-success-color1, #007F5C)", "wrong": "var(--jp-warn-color1, #B84F00)",

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from resnet_helpers import costs
 from resnet_helpers.check.engine import (
+    WHAT_CUTS_GRADIENTS,
     Open,
     Wrong,
     call,
@@ -646,7 +647,6 @@ def _wrong_count(mine, reference):
 
 def _expect_flow(run, plan):
     """Wrong unless each block computes what it should and hands it to the next."""
-    model = Bottleneck if plan.kind == "bottleneck" else Residual
     for before, after in itertools.pairwise(run.blocks):
         if before.Y is None or not _fits(before.Y, after.X):
             raise Wrong("between two blocks something changes what the first one gives: the blocks follow each other "
@@ -654,22 +654,21 @@ def _expect_flow(run, plan):
     references = itertools.chain.from_iterable(plan.reference[1:5])
     for c, reference in zip(run.blocks, references, strict=True):
         if type(c.module) not in (Residual, Bottleneck):
-            _expect_block(c, model, reference)
+            _expect_block(c, reference)
 
 
-def _expect_block(c, model, reference):
-    """Wrong unless a block of the reader's own has the reference's convolutions and computes what `model` does."""
-    name = f"your {type(c.module).__name__}"
+def _expect_block(c, reference):
+    """Wrong unless a block of the reader's own has the reference's convolutions and computes what it does."""
+    name, model = f"your {type(c.module).__name__}", type(reference)
     layers = _layers_of(c, model.forward)
     if layers is None:
         raise Wrong(f"{name} does not compute what {model.__name__} computes with the same layers. The exercises of "
                     f"notebook 2 say more about a block of your own.")
-    convs = [(layer, getattr(reference, key)) for key, layer in sorted(vars(layers).items())
-             if key.startswith("conv") and layer is not None]
-    mine, expected = ([_geometry(pair[i]) for pair in convs] for i in range(2))
-    if model is Bottleneck:  # the paper has the stride in the first convolution, others in the second
-        mine[:2], expected[:2] = ([g | {"stride": max(h["stride"] for h in some[:2])} for g in some[:2]]
-                                  for some in (mine, expected))
+    keys = [key for key, layer in sorted(vars(layers).items()) if key.startswith("conv") and layer is not None]
+    mine, expected = ([_geometry(getattr(block, key)) for key in keys] for block in (layers, reference))
+    first, second = expected[:2]
+    if model is Bottleneck and mine[0]["stride"] == second["stride"]:  # there in the paper
+        first["stride"], second["stride"] = second["stride"], first["stride"]
     for have, want in zip(mine, expected, strict=True):
         for what, value in want.items():
             if have[what] != value:
@@ -677,8 +676,8 @@ def _expect_block(c, model, reference):
                             f"where {value} was expected.")
     with in_mode(c.module, training=True):
         if not same_gradient(c.module, functools.partial(model.forward, layers), c.X):
-            raise Wrong(f"{name} computes the right numbers, but no gradient flows through it as it should: is there "
-                        f"a no_grad, a detach or a .data in it?")
+            raise Wrong(f"{name} computes the right numbers, but no gradient flows through it as it should: "
+                        f"{WHAT_CUTS_GRADIENTS}")
 
 
 def _geometry(conv):
@@ -736,7 +735,7 @@ def _expect_head(run):
                      f"{tuple(run.Y.shape)}, is something else. The end is AdaptiveAvgPool2d((1, 1)), Flatten(), "
                      f"Linear.")
     if not run.Y.requires_grad:
-        raise Wrong("no gradient flows through the network: is there a no_grad, a detach or a .data in it?")
+        raise Wrong(f"no gradient flows through the network: {WHAT_CUTS_GRADIENTS}")
 
 
 def _head_mistakes(linear, h, logits):
