@@ -48,7 +48,6 @@ def test_pixels_stand_as_they_are_in_the_array(kind):
     assert is_red[:height // 2, width // 2:].all() and is_red.sum() == is_red.size / 4
 
 
-
 def test_animator_keeps_points_and_skips_none():
     animator = d2l.Animator(legend=["a", "b", "c"])
     animator.add(1, (0.5, None, torch.tensor(2.0)))
@@ -170,8 +169,6 @@ animator.draw()
 animator = d2l.Animator(xlim=[0, 10], ylim=[0, 1], legend=["y"])
 for i in range(11):
     animator.add(i, i / 10)
-    if i == 0:
-        at_first = animator.axes[0].get_legend().get_window_extent().y0
 animator.axes[0].set_title("what came last")
 """, """
 print(animator._pending, animator.axes[0].get_legend().get_window_extent().x0 < 250)
@@ -427,7 +424,6 @@ def test_pictures_on_one_page_share_an_id_only_for_the_same_thing():
                     if f"#{element.attrib.get('id')}" in ET.tostring(root, encoding="unicode")} for root in pictures]
     shared = definitions[0].keys() & definitions[1].keys()
     assert shared and all(definitions[0][name] == definitions[1][name] for name in shared)
-
 
 
 def test_text_that_looks_like_a_colour_is_left_alone():

@@ -369,6 +369,7 @@ def test_table_escapes_what_files_and_users_say():
 def test_accuracy_on_held_out_images_is_not_taken_for_test_accuracy():
     run = finished("a", held_out=True)
     assert "<td>0.625 held-out</td>" in run_table([run])
+    assert "held-out" not in run_table([FinishedRun("a", d2l.History(config=run.history.config))])  # none was measured
     assert draw_runs({"a": run.history}).axes[1].get_ylabel() == "held-out acc"
     assert draw_runs({"a": run.history, "b": finished().history}).axes[1].get_ylabel() == "test / held-out acc"
 

@@ -408,7 +408,9 @@ def _row_values(run):
     schedule = f", {config['schedule']}" if "schedule" in config else ""
     rate = f"{config.get('lr', '')}{schedule}"
     epochs = f"{history.records[-1].epoch:.3g} of {config.get('num_epochs', '?')}" if history.records else "0"
-    test_acc = rounded(history.test_acc) + (" held-out" if history.tested_on == "held-out" else "")
+    test_acc = rounded(history.test_acc)
+    if test_acc and history.tested_on == "held-out":
+        test_acc += " held-out"
     return (run.name, config.get("model", ""), data, config.get("optimizer", ""), rate, config.get("batch_size", ""),
             epochs, rounded(history.train_loss), rounded(history.train_acc), test_acc,
             rounded(history.examples_per_second, 0))
