@@ -28,10 +28,9 @@ BFLOAT16_LAST = Way("bfloat16", torch.channels_last)
 
 def ways_to_try(device):
     """The ways of which "auto" takes the fastest: bfloat16 only where matrices are multiplied much faster in it."""
-    is_faster = bfloat16_gain(device) >= GAIN
-    if device.type == "cpu":
-        return [BFLOAT16_LAST, FLOAT32_LAST, FLOAT32] if is_faster else [FLOAT32_LAST, FLOAT32]
-    return [BFLOAT16_LAST, FLOAT32_LAST] if is_faster else [PLAIN]  # a fused optimiser needs weights that stay in place
+    if bfloat16_gain(device) >= GAIN:
+        return [BFLOAT16_LAST, FLOAT32_LAST, FLOAT32]
+    return [FLOAT32_LAST, FLOAT32] if device.type == "cpu" else [PLAIN]
 
 
 class Arithmetic:

@@ -42,9 +42,20 @@ def test_auto_is_plain_float32_without_a_trial_on_gpus_where_products_are_not_fa
 
 
 LAST, FIRST = torch.channels_last, torch.contiguous_format
-
-
 WAYS = [("bfloat16", LAST), ("float32", LAST), ("float32", FIRST)]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_where_products_are_faster_in_bfloat16_each_way_has_its_turn(monkeypatch, device):
+    monkeypatch.setattr(precision, "bfloat16_gain", lambda device: 3.0)
+    arithmetic = Arithmetic("auto", torch.device(device))
+    assert list(arithmetic.trial.tried) == WAYS and not arithmetic.is_plain and arithmetic.precision == "auto"
+
+
+@pytest.mark.parametrize(("device", "is_plain", "fused"), [
+    ("cuda", False, True), ("cuda", True, None), ("cpu", False, None), ("cpu", True, None), ("mps", False, None)])
+def test_an_optimiser_is_fused_on_nvidias_gpus_unless_plain_arithmetic_is_asked_for(device, is_plain, fused):
+    assert precision.can_fuse(torch.device(device), is_plain) is fused
 
 
 @pytest.mark.parametrize(("gain", "tried", "fastest"), [
@@ -129,7 +140,7 @@ def test_a_step_with_fewer_images_does_not_win_by_that():
 def test_the_first_step_on_a_gpu_may_take_long_without_being_counted(monkeypatch):
     monkeypatch.setattr(precision, "bfloat16_gain", lambda device: 3.0)
     trial = Arithmetic("auto", torch.device("cuda")).trial
-    for seconds in (5.0, 0.3, 0.1, 0.2, 0.1, 0.2):
+    for seconds in (5.0, 0.3, 0.3, 0.1, 0.2, 0.2, 0.1, 0.2, 0.2):
         trial.add(seconds, num_images=16)
     assert trial.winner.precision == "bfloat16"
     assert Arithmetic("auto", CPU).trial.long == 1.0
