@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import nn
 
 from resnet_helpers.precision import GAIN, bfloat16_gain
-from resnet_helpers.training import try_gpu
+from resnet_helpers.training import try_gpu, why_unusable
 
 TIMEOUT = datetime.timedelta(minutes=5)  # without a word from another process: longer than any step should take
 
@@ -88,9 +88,12 @@ def process_group(device=None):
             group of one, and the CPU where there are no CUDA GPUs.
 
     Raises:
-        ValueError: there is no GPU for each process of this machine.
+        ValueError: there is no GPU for each process of this machine, or one process cannot use the device.
     """
     if not is_one_of_several():
+        if device is not None and (reason := why_unusable(torch.device(device))):
+            raise ValueError(f"the device {device} cannot be used: {reason.rstrip('.')}. Leave --device out to use "
+                             "what there is")
         yield Group(try_gpu() if device is None else torch.device(device))
         return
     device = own_device(device, int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]))

@@ -210,7 +210,7 @@ class Report:
 
     def __init__(self, run, history, options, group):
         self.run, self.history, self.options, self.group = run, history, options, group
-        self.is_quiet = options.quiet or not group.is_main
+        self.is_quiet, self.next_picture = options.quiet or not group.is_main, 0.0
         self.written, self.unwritten = {}, []  # {file: epoch that it holds}; files that the last attempt did not reach
 
     def train(self):
@@ -239,6 +239,8 @@ class Report:
                              f"{p.train_acc:.3f}, {history.tested_on} acc {p.test_acc:.3f}, "
                              f"{history.examples_per_second:.1f} examples/sec")
                     self.save()
+        if group.is_main and history.records and not history.completed:
+            self._draw(in_any_case=True)
 
     def save(self, checkpoint=True):
         """Write the files, if this is the process that does; the checkpoint first, as it is worth the most.
@@ -259,8 +261,15 @@ class Report:
             self._write(self.options.checkpoint, lambda path: save_checkpoint(path, self.run, self.history))
         if self.options.history:
             self._write(self.options.history, self.history.save)
-        if self.options.picture:
-            self._write(self.options.picture, lambda path: draw(self.history, path))
+        self._draw(in_any_case=self.history.completed)
+
+    def _draw(self, in_any_case):
+        """Draw the curves; if not in any case, then only as often as takes 1% of the time."""
+        path, begin = self.options.picture, time.perf_counter()
+        if path and (in_any_case or begin >= self.next_picture):
+            self._write(path, lambda path: draw(self.history, path))
+            end = time.perf_counter()
+            self.next_picture = begin if path in self.unwritten else end + 99 * (end - begin)
 
     def _write(self, path, write):
         try:

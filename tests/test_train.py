@@ -170,6 +170,52 @@ def test_older_checkpoint_is_not_overwritten(tmp_path, capsys):
     assert (tmp_path / "run.pt").read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize("device", ["cuda:63", "xpu"])
+def test_a_device_that_is_not_there_ends_with_status_1_and_advice(device, capsys):
+    assert train.main([*QUICK, "--device", device]) == 1
+    error = capsys.readouterr().err
+    assert f"{device} cannot be used" in error and "Leave --device out" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("seconds", "drawn"), [(1.0, [1, 3]), (0.001, [1, 2, 3])])
+def test_drawing_the_picture_takes_a_hundredth_of_the_time_but_the_last_is_always_drawn(
+        few_images, tmp_path, monkeypatch, seconds, drawn):
+    clock, epochs = time.perf_counter, []
+    late = [0.0]
+    monkeypatch.setattr(train.time, "perf_counter", lambda: clock() + late[0])
+
+    def draw(history, path):
+        epochs.append(history.records[-1].epoch)
+        late[0] += seconds
+
+    monkeypatch.setattr(train, "draw", draw)
+    monkeypatch.setattr(train.Report, "say", lambda report, line: late.__setitem__(0, late[0] + 0.2))
+    assert train.main([*QUICK, "--picture", str(tmp_path / "run.png")]) == 0
+    assert epochs == drawn
+
+
+def test_an_interrupted_run_draws_what_it_came_to(few_images, tmp_path, monkeypatch):
+    epochs = []
+
+    def draw(history, path):
+        epochs.append(history.records[-1].epoch)
+        monkeypatch.setattr(train._Counted, "__iter__", stop)
+
+    def stop(batches):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(train, "draw", draw)
+    assert train.main([*QUICK, "--picture", str(tmp_path / "run.png")]) == train.INTERRUPTED
+    assert epochs == [1, 1]
+
+
+@pytest.mark.parametrize(("ending", "begin"), [(".svg", b"<?xml"), (".pdf", b"%PDF"), (".png", b"\x89PNG")])
+def test_a_picture_is_of_the_kind_that_its_name_says(few_images, tmp_path, ending, begin):
+    assert train.main([*QUICK, "--picture", str(tmp_path / f"run{ending}")]) == 0
+    assert (tmp_path / f"run{ending}").read_bytes().startswith(begin)
+
+
 def test_failure_ends_with_status_1_and_one_line(few_images, capsys):
     assert train.main([*QUICK, "--lr", "1e30", "--quiet"]) == 1
     error = capsys.readouterr().err
