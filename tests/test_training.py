@@ -3,6 +3,7 @@
 import json
 import re
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -200,6 +201,47 @@ def test_more_steps_do_not_read_more_numbers_from_the_device():
             assert len(list(d2l.fit(small_net(), train_iter, None, 1, precision="float32", reports_per_epoch=2))) == 2
         numbers.append(reads.number)
     assert numbers[0] == numbers[1]
+
+
+class Sizes(TorchDispatchMode):
+    """The bytes of the largest tensor that is computed, and those of all that are still there."""
+
+    def __init__(self):
+        super().__init__()
+        self.largest, self.tensors = 0, weakref.WeakValueDictionary()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (list, tuple)) else [out]:
+            if torch.is_tensor(tensor) and tensor.is_floating_point():
+                self.largest = max(self.largest, tensor.nbytes)
+                self.tensors[id(tensor)] = tensor
+        return out
+
+    @property
+    def kept(self):
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+def test_more_images_need_no_more_memory_than_their_bytes():
+    memory = []
+    for number in (100, 400):
+        images, labels = torch.randint(256, (number, 28, 28), dtype=torch.uint8), torch.randint(3, (number,))
+        data = ImageBatches(images, labels, 50, shuffle=True, resize=96, flip=True, shift=1)
+        net = nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(36, 3))
+        with Sizes() as sizes:
+            largest_kept = max(sizes.kept for _ in d2l.fit(net, data, data, 2, precision="float32"))
+        memory.append((sizes.largest, largest_kept < sizes.largest * 4))
+    assert memory == [(50 * 96 * 96 * 4, True)] * 2
+
+
+def test_images_move_to_the_device_as_bytes_before_the_first_step(monkeypatch):
+    devices, to = [], ImageBatches.to
+    monkeypatch.setattr(ImageBatches, "to", lambda batches, device: devices.append(device) or to(batches, device))
+    images, labels = torch.randint(256, (20, 8, 8), dtype=torch.uint8), torch.randint(3, (20,))
+    data = ImageBatches(images, labels, 10)
+    next(d2l.fit(small_net(), data, data, 1, device="cpu"))
+    assert devices == [torch.device("cpu")] * 2
 
 
 def test_test_accuracy_is_measured_after_each_epoch():
