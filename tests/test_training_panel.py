@@ -217,7 +217,9 @@ def test_unknown_settings_are_refused():
 def test_saved_notebook_has_a_picture_beside_the_widget(panel):
     data, metadata = panel._repr_mimebundle_()
     assert {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"} <= data.keys()
-    assert "train loss" in metadata["image/png"]["alt"]
+    assert "empty axes for train loss" in metadata["image/png"]["alt"]
+    panel._animator.add(0.2, (2.0, 0.3, None))
+    assert "curves of train loss" in panel._repr_mimebundle_()[1]["image/png"]["alt"]
 
 
 # --- the list ---

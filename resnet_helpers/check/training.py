@@ -90,7 +90,7 @@ def chance_level(numbers):
             fitting = ["there is no part of a step: after the full batches comes a smaller one, and it is a step too."]
         raise Wrong(f"{name}: {fitting[0] if fitting else number.otherwise}")
     loss, steps = expected["loss"].right, {size: expected[f"steps_{size}"].right for size in (64, 256)}
-    return (f"right. A network that knows nothing yet has an accuracy of {expected['accuracy'].right:g} and a loss of "
+    return (f"right. A uniform guess has an accuracy of {expected['accuracy'].right:g} and a loss of "
             f"{loss:.3f}: compare each run with that. An epoch is {steps[64]} steps with batches of 64, but only "
             f"{steps[256]} with 256; and a number in the confusion matrix is one of {expected['row_sum'].right} "
             "images.")
@@ -1089,7 +1089,7 @@ QUESTIONS = {
     "4": ("b", {
         "a": "The loss has no upper end: a network that is sure, and wrong, has a larger one.",
         "b": "It is the loss of a uniform guess: on average over the logarithms, the right class gets a probability of "
-             "a tenth, which is what a network that knows nothing gives.",
+             "a tenth. A network with random weights does no better: mostly worse, since it is sure of something.",
         "c": "The loss does not count wrong answers: it measures the probability that the right class gets.",
     }),
     "5": ("a", {

@@ -328,10 +328,10 @@ class TrainingPanel(widgets.VBox):
     def _repr_mimebundle_(self, **kwargs):
         """The live widget, and its present curves for pages without a kernel."""
         with self._lock:
-            png = to_png(self._animator.fig)
+            png, seen = to_png(self._animator.fig), "curves of" if any(self._animator.X) else "empty axes for"
         data = {**super()._repr_mimebundle_(**kwargs), "text/plain": f"TrainingPanel: {self.text}",
                 "image/png": base64.b64encode(png).decode()}
-        alt = f"Training panel with curves of {', '.join(RUN_CURVES)}: {self.text}"
+        alt = f"Training panel with {seen} {', '.join(RUN_CURVES)}: {self.text}"
         return data, {"image/png": {"width": 700, "alt": alt}}
 
 
