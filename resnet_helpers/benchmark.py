@@ -235,7 +235,7 @@ class PeakMemory:
     def __exit__(self, *_):
         self._done.set()
         self._thread.join()
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and self.bytes:  # a part is not the sum
             self.bytes += torch.cuda.max_memory_allocated(self.device)
 
     def _watch(self):
