@@ -323,6 +323,6 @@ def check_addition(Y, X):
     """
     if Y.shape == X.shape:
         return
-    raise ValueError(f"the branch gives {tuple(Y.shape)} but the shortcut carries {tuple(X.shape)}, so they "
-                     f"cannot be added: pass use_1x1conv=True, and the shortcut gets a 1x1 convolution with the "
+    raise ValueError(f"the branch gives {tuple(Y.shape)} but the shortcut carries {tuple(X.shape)}, "
+                     f"which is another shape: pass use_1x1conv=True, and the shortcut gets a 1x1 convolution with the "
                      f"branch's channels and stride (or keep the shape: strides=1, num_channels={X.shape[1]})")

@@ -56,6 +56,7 @@ def test_right_shapes(answer):
     (2, (2, 6, 3, 3), "no layer changes it: it stays 4"),
     (3, (1, 16, 3, 3), "padding is missing, or the result was rounded down"),
     (3, (1, 16, 2, 2), "only the first of the two"),
+    (2, (4, 6, 2, 2), "Or does your second 3x3 convolution have the stride, too?"),
     (4, (2, 8, 9, 6), "the stride is missing"),
     (4, (2, 8, 1, 9), "not right: work out"),
     (0, (4, 3), "a shape has four numbers"),
@@ -414,7 +415,7 @@ WRONG_PRE = {
     "the ReLUs are missing": lambda s, X: X + s.conv2(s.bn2(s.conv1(s.bn1(X)))),
     "the ReLU before the second": lambda s, X: X + s.conv2(s.bn2(s.conv1(F.relu(s.bn1(X))))),
     "the ReLU before the first": lambda s, X: X + s.conv2(F.relu(s.bn2(s.conv1(s.bn1(X))))),
-    "not that of the formula": lambda s, X: X - RIGHT_PRE[0](s, X),
+    "not that of the order that exercise 2.5": lambda s, X: X - RIGHT_PRE[0](s, X),
     "not all of the gradient": lambda s, X: RIGHT_PRE[0](s, X) - X + X.detach(),
 }
 
@@ -474,6 +475,10 @@ WRONG_NECK = {
     "the ReLU after the addition is missing": lambda s, X: branch(s, X) + X,
     "the input is never added": lambda s, X: F.relu(branch(s, X)),
     "the last ReLU comes before the addition": lambda s, X: F.relu(branch(s, X)) + X,
+    "there is one ReLU too many": lambda s, X: F.relu(F.relu(branch(s, X)) + X),
+    "you have the ReLU before the batch norm":
+        lambda s, X: F.relu(s.bn3(s.conv3(s.bn2(F.relu(s.conv2(s.bn1(F.relu(s.conv1(X)))))))) + X),
+    "not that of the block in exercise 2.6": lambda s, X: F.relu(branch(s, X) + 2 * X),
     "adds before the third batch norm":
         lambda s, X: F.relu(s.bn3(s.conv3(F.relu(s.bn2(s.conv2(F.relu(s.bn1(s.conv1(X))))))) + X)),
     "ReLU after the first batch norm is missing":

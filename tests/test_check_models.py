@@ -732,6 +732,9 @@ WRONG50 = {
         stem(), *[nn.Sequential(*resnet_block(c, 4 * c, n, first_block=c == 64, block=Bottleneck))
                   for c, n in zip((64, 128, 256, 512), (3, 4, 6, 3), strict=True)], *head(2048)),
         "a block was made for 128 channels, but gets 256"),
+    "b2 as if after b2": (lambda: nn.Sequential(
+        stem(), nn.Sequential(*resnet_block(256, 256, 3, first_block=True, block=Bottleneck)), *head(256)),
+        "made for 256 channels, but gets 64: no module comes before it, only the stem"),
     "b2 halves": (lambda: net50(firsts=(False,) * 4), "first_block=True is missing"),
     "all keep the size": (lambda: net50(firsts=(True,) * 4), "b3 keeps the 16 pixels"),
     "linear of 34": (lambda: net50(end=head(512)), "2048 channels leave b5, so the linear layer must take 2048 "

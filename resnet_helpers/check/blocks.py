@@ -69,10 +69,13 @@ def _wrong_shape(shape, before, after):
         return f"the block's second argument is the number of channels that leave it: {after[1]}, not {shape[1]}."
     if shape[2:] == before[2:]:
         return "the stride is missing: the first convolution and the 1x1 convolution both skip pixels."
+    has_stride_twice = shape[2:] == tuple(-(-n // 4) for n in before[2:])
     if all(right - 1 <= n <= right for n, right in zip(shape[2:], after[2:], strict=True)):
+        twice = (" Or does your second 3x3 convolution have the stride, too? Only the first has it." if has_stride_twice
+                 else "")
         return ("the padding is missing, or the result was rounded down: floor((n + 2 - 3) / s) + 1, with one pixel of "
-                "padding on each side.")
-    if shape[2:] == tuple(-(-n // 4) for n in before[2:]):
+                f"padding on each side.{twice}")
+    if has_stride_twice:
         return "only the first of the two 3x3 convolutions has the stride; the second keeps the size."
     return f"height and width {shape[2:]} are not right: work out floor((n + 2 - 3) / s) + 1 for each."
 
@@ -223,7 +226,8 @@ def _expect_padding(block, name):
         raise Wrong(f"{name} needs padding=1, or the image gets smaller.")
 
 
-def _expect_same_output(block, c_in, formula=Residual.forward, mistakes=None, section="2.1"):
+def _expect_same_output(block, c_in, formula=Residual.forward, mistakes=None,
+                        what="that of the formula in section 2.1"):
     """Wrong unless `forward` computes `formula` with the block's own layers, in eval and in train mode."""
     _expect_layers_of_their_own(block)
     generator = torch.Generator().manual_seed(0)
@@ -238,7 +242,7 @@ def _expect_same_output(block, c_in, formula=Residual.forward, mistakes=None, se
         if not close(Y.detach(), expected):
             with torch.no_grad():
                 diagnose(Y, (mistakes or _residual_mistakes)(layers, X),
-                         f"the output is not that of the formula in section {section}, computed with your own layers"
+                         f"the output is not {what}, computed with your own layers"
                          f"{' in train mode' if is_training else ''}. Go through your forward line by line beside it.")
         if not Y.requires_grad:
             raise Wrong(f"no gradient flows through the block: {WHAT_CUTS_GRADIENTS}")
@@ -353,7 +357,7 @@ def preactivation_block(block_class):
         for name in ("bn1", "bn2"):
             _expect_norm(block, name, num_channels)
         _expect_same_output(block, num_channels, _preactivation, _preactivation_mistakes,
-                            section="4 of the paper of 2016 (figure 1b)")
+                            what="that of the order that exercise 2.5 asks for")
     return ("right. When conv2 is zero the block is the identity for every input, negative ones too: nothing stands "
             "between the addition and the next block.")
 
@@ -387,6 +391,8 @@ def _preactivation_mistakes(b, X):
          lambda: X + b.conv2(b.bn2(F.relu(b.conv1(b.bn1(F.relu(X))))))),
         ("the first batch norm and ReLU are missing: they stand before the first convolution.",
          lambda: X + b.conv2(F.relu(b.bn2(b.conv1(X))))),
+        ("bn1 stands in both places. The second batch norm is bn2, with numbers of its own.",
+         lambda: X + b.conv2(F.relu(b.bn1(b.conv1(a))))),
         ("the ReLUs are missing.", lambda: X + b.conv2(b.bn2(b.conv1(b.bn1(X))))),
         ("the ReLU before the second convolution is missing.", lambda: X + b.conv2(b.bn2(b.conv1(a)))),
         ("the ReLU before the first convolution is missing.", lambda: X + b.conv2(F.relu(b.bn2(b.conv1(b.bn1(X)))))),
@@ -415,7 +421,8 @@ def bottleneck_block(block_class):
         _expect_padding(block, "conv2")
         for name, channels in (("bn1", width), ("bn2", width), ("bn3", num_channels)):
             _expect_norm(block, name, channels)
-        _expect_same_output(block, num_channels, _bottleneck, _bottleneck_mistakes, section="5 of the paper (figure 5)")
+        _expect_same_output(block, num_channels, _bottleneck, _bottleneck_mistakes,
+                            what="that of the block in exercise 2.6")
     mine, basic = count_parameters(Bottleneck(256, 256)), count_parameters(Residual(256, 256))
     return f"right. With 256 channels it has {mine:,} parameters, where Residual(256, 256) has {basic:,}."
 
@@ -433,6 +440,11 @@ def _bottleneck_mistakes(b, X):
     return (
         ("the ReLU after the addition is missing.", lambda: g + X),
         ("the input is never added.", lambda: F.relu(g)),
+        ("there is one ReLU too many: relu before the addition, and again after it. Only the one after it belongs "
+         "there.",
+         lambda: F.relu(F.relu(g) + X)),
+        ("the order is convolution, batch norm, ReLU; you have the ReLU before the batch norm.",
+         lambda: F.relu(b.bn3(b.conv3(b.bn2(F.relu(b.conv2(b.bn1(F.relu(b.conv1(X)))))))) + X)),
         ("the last ReLU comes before the addition; it belongs after it.", lambda: F.relu(g) + X),
         ("your block adds before the third batch norm. The shortcut joins after it.",
          lambda: F.relu(b.bn3(b.conv3(h2) + X))),
@@ -515,8 +527,8 @@ QUESTIONS = {
     "1": ("c", {
         "a": "A block without shortcut can represent the identity too; it is only hard to find.",
         "b": "The shortcut has no weights, but the branch has as many as before: nothing is saved.",
-        "c": "With the input added back, the identity is g = 0: weights of zero, to which training and weight decay "
-             "pull anyway.",
+        "c": "With the input added back, the identity is g = 0. Scale and shift of the last batch norm at zero give it "
+             "(section 2.7), and a network can begin there.",
     }),
     "2": ("b", {
         "a": "A ReLU at the end of the branch makes g(x) >= 0, whatever the weights: then the block can never lower a "
@@ -527,13 +539,15 @@ QUESTIONS = {
     }),
     "3": ("a", {
         "a": "Two tensors of different shapes have no sum, so the input must get the branch's channels and "
-             "resolution; a 1x1 convolution with the same stride does that with the fewest weights.",
+             "resolution; a 1x1 convolution with the same stride does that, with a ninth of the weights of a 3x3 one.",
         "b": "A block without conv3 trains well; most blocks of a ResNet have none.",
-        "c": "It costs accuracy nothing to leave it out where shapes agree; it is there for the shapes.",
+        "c": "It is there for the shapes. On all shortcuts it gained the paper 0.3 points only (table 3, B and C), for "
+             "more weights.",
     }),
     "4": ("c", {
         "a": "Not for inputs with negative numbers: the ReLU after the addition cuts them off.",
-        "b": "It is: wherever the input is not negative, and inside a ResNet it never is.",
+        "b": "It is the identity for every input without negative numbers, and inside a ResNet the inputs of blocks "
+             "have none.",
         "c": "relu(0 + x) is x where x >= 0, and the inputs of the blocks come out of ReLUs.",
     }),
 }

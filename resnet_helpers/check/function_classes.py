@@ -64,10 +64,10 @@ LEAST_CHANGE = 0.001  # what is called worse must be visible in three places
 
 
 @exercise(1, "a family of your own", hints=(
-    "The target \"bump\" is high between 0.1 and 0.5 and flat to the right of it. Where must the cuts be to follow it? "
-    "Where are cuts wasted?",
+    "The target \"bump\" rises from 0.1 on, is highest at 0.3, and is nearly flat again from 0.5 on. Where must the "
+    "cuts be to follow it? Where are cuts wasted?",
     "Give F_3 two good cuts around the bump. F_4 has three cuts, but nothing forces it to keep those two.",
-    "Equal pieces for every k but 4; for k = 4, cuts that all lie to the right of 0.6.",
+    "Equal pieces for every k but 4; for k = 4, cuts that all lie to the right of 0.65.",
 ))
 def own_family(my_edges):
     """A function of k that returns the k + 1 ends of the k pieces of F_k."""
@@ -221,8 +221,8 @@ def _expect_parameters(linear):
             raise Wrong(f"linear.{name} now has shape {tuple(tensor.shape)} and type {tensor.dtype}; it must stay "
                         f"{shape} and torch.float32.")
         if not tensor.requires_grad:
-            raise Wrong(f"linear.{name} has requires_grad=False now: the layer is the identity for ever, and training "
-                        f"could not make anything better of it.")
+            raise Wrong(f"linear.{name} has requires_grad=False now: training could not change it any more, and so "
+                        f"not make anything better of it.")
         if not tensor.isfinite().all():
             raise Wrong(f"linear.{name} holds numbers that are infinite or not a number.")
 

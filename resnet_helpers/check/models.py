@@ -766,9 +766,11 @@ def _explain_failure(run, plan):
         raise Wrong(f"the pooling at the end has a window of fixed size, which does not fit images of {_size(run.X)}: "
                     f"b5 makes {_size(X)} of them. AdaptiveAvgPool2d((1, 1)) fits any size.")
     if failed.is_block and X.dim() == 4 and _channels(module)[0] != X.shape[1]:
-        hint = " What leaves b2 of ResNet-50 has 256." if plan.kind == "bottleneck" else ""
-        raise Wrong(f"a block was made for {_channels(module)[0]} channels, but gets {X.shape[1]}: the input_channels "
-                    f"of a module are the num_channels of the one before it.{hint}")
+        made = f"a block was made for {_channels(module)[0]} channels, but gets {X.shape[1]}"
+        if failed is run.blocks[0]:
+            raise Wrong(f"{made}: no module comes before it, only the stem, and that is what leaves the stem.")
+        hint = " What leaves b2 of ResNet-50 has 256." if plan.kind == "bottleneck" and X.shape[1] == 256 else ""
+        raise Wrong(f"{made}: the input_channels of a module are the num_channels of the one before it.{hint}")
     if failed.is_block and type(module) not in (Residual, Bottleneck):
         raise run.error  # in the reader's own block
     raise Wrong(f"it fails on {len(run.X)} images of {_size(run.X)}, in a {type(module).__name__} that gets a tensor "
@@ -843,7 +845,7 @@ def _build(build, plan):
 @exercise(3, "a stem for small images", hints=(
     "Only net[0] of a ResNet-18 changes: its convolution becomes 3x3 with a stride of 1, and the pooling goes.",
     "A 3x3 convolution with stride 1 keeps height and width if its padding is 1. Batch norm and ReLU stay.",
-    "small_net = d2l.resnet18(), and then small_net[0] = nn.Sequential(a convolution, a batch norm, a ReLU).",
+    "my_small_resnet = d2l.resnet18(), then my_small_resnet[0] = nn.Sequential(a convolution, a batch norm, a ReLU).",
 ))
 def small_stem(net):
     """A ResNet-18 whose stem keeps the size of the image."""

@@ -82,8 +82,12 @@ def describe_block(costs, use_1x1conv, strides):
     if costs.shortcut and costs.shortcut[0].operation.startswith("3"):
         call += " with the article's 3×3 conv3"
     if costs.output_shape:
-        return f"{call}: input shape {costs.input_shape}, output shape {costs.output_shape}."
-    reason = (f"torch says: {costs.error}." if costs.error else
-              "torch would say nothing and stretch the shortcut, which is not what a block means.")
-    return (f"{call} gives no output: the branch brings {costs.branch_shape}, the shortcut {costs.shortcut_shape}, "
-            f"and they cannot be added. {reason}")
+        paths = "; ".join(f"{name} {sum(step.parameters for step in steps):,} parameters, "
+                          f"{sum(step.multiply_adds for step in steps):,} multiply-adds"
+                          for name, steps in (("branch", costs.branch), ("shortcut", costs.shortcut)))
+        return f"{call}: input shape {costs.input_shape}, output shape {costs.output_shape}. Costs: {paths}."
+    shapes = f"the branch brings {costs.branch_shape}, the shortcut {costs.shortcut_shape}"
+    if costs.error:
+        return f"{call} gives no output: {shapes}, and they cannot be added. torch says: {costs.error}."
+    return (f"{call} is refused: {shapes}. torch would say nothing and stretch the shortcut, which is not what a block "
+            "means.")
