@@ -224,11 +224,11 @@ class Report:
         images = run.settings.num_epochs * len(run.train_iter.images)
         processes = f", {group.world_size} processes" if group.world_size > 1 else ""
         again = f", going on after epoch {history.records[-1].epoch:.0f}" if history.records else ""
-        self.say(f"training {run.settings.model} on {group.device}{processes}{again}")
         timer = Timer()
         with suspended_without_counting(timer), tqdm(
                 total=images, initial=done, unit=" images", leave=False,
                 disable=True if self.is_quiet else None) as bar:  # None: not where nobody looks, as in a file
+            self.say(f"training {run.settings.model} on {group.device}{processes}{again}")
             progress = run.fit(net=net, train_iter=_Counted(batches[0], bar, group.world_size), test_iter=batches[1],
                                history=history, timer=timer, resume=bool(history.records), precision=precision,
                                all_reduce=group.all_reduce if group.world_size > 1 else None)
