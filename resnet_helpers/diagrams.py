@@ -214,8 +214,8 @@ def draw_block(costs, maps=None):
     ax.plot([start, start, PLUS, PLUS], [ROW, SHORTCUT_ROW, SHORTCUT_ROW, ROW + 0.45], color=BLUE, linewidth=2.5,
             zorder=1)
     ax.plot([PLUS], [ROW + 0.36], "v", color=BLUE, markersize=10)
-    ax.text(start + 0.14, SHORTCUT_ROW + 0.12, f"shortcut: {_path_costs(costs.shortcut)}", color=BLUE, fontsize=10.5)
-    ax.text(start + 0.14, ROW + 0.6, f"branch g(x): {_path_costs(costs.branch)}", fontsize=10.5)
+    ax.text(start + 0.14, SHORTCUT_ROW + 0.12, f"shortcut: {path_costs(costs.shortcut)}", color=BLUE, fontsize=10.5)
+    ax.text(start + 0.14, ROW + 0.6, f"branch g(x): {path_costs(costs.branch)}", fontsize=10.5)
     for step in costs.shortcut:
         _box(ax, PLUS - 0.68, SHORTCUT_ROW, _labels(step), colour=BLUE)
     ax.text(PLUS + 0.12, ROW + 0.62, _name(costs.shortcut_shape), color=BLUE, fontsize=11, va="center")
@@ -283,7 +283,8 @@ def _labels(step):
     return (step.operation, name, f"{step.parameters:,}") if step.parameters else (step.operation,)
 
 
-def _path_costs(steps):
+def path_costs(steps):
+    """What one path of a block costs, as text; `steps` are its `Step`s, none for a shortcut without convolution."""
     if not steps:
         return "x unchanged, costs nothing"
     return (f"{sum(step.parameters for step in steps):,} parameters, "

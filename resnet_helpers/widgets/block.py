@@ -7,7 +7,7 @@ import traitlets
 
 from resnet_helpers.costs import block_costs, block_remedies
 from resnet_helpers.data import FASHION_MNIST_CLASSES
-from resnet_helpers.diagrams import draw_block
+from resnet_helpers.diagrams import draw_block, path_costs
 from resnet_helpers.feature_maps import block_feature_maps
 from resnet_helpers.widgets.explorer import ROW, Explorer, OneOf, Whole, choice, close_all, dropdown, number, switch
 
@@ -82,10 +82,8 @@ def describe_block(costs, use_1x1conv, strides):
     if costs.shortcut and costs.shortcut[0].operation.startswith("3"):
         call += " with the article's 3×3 conv3"
     if costs.output_shape:
-        paths = "; ".join(f"{name} {sum(step.parameters for step in steps):,} parameters, "
-                          f"{sum(step.multiply_adds for step in steps):,} multiply-adds"
-                          for name, steps in (("branch", costs.branch), ("shortcut", costs.shortcut)))
-        return f"{call}: input shape {costs.input_shape}, output shape {costs.output_shape}. Costs: {paths}."
+        return (f"{call}: input shape {costs.input_shape}, output shape {costs.output_shape}. "
+                f"Costs: branch {path_costs(costs.branch)}; shortcut {path_costs(costs.shortcut)}.")
     shapes = f"the branch brings {costs.branch_shape}, the shortcut {costs.shortcut_shape}"
     if costs.error:
         return f"{call} gives no output: {shapes}, and they cannot be added. torch says: {costs.error}."
