@@ -14,7 +14,22 @@ from torch import nn
 
 from resnet_helpers import check
 from resnet_helpers.check import attempts, engine
-from resnet_helpers.check.engine import Open, Verdict, Wrong, call, choose, exercise, expect_tensor, is_blank
+from resnet_helpers.check.engine import (
+    Open,
+    Verdict,
+    Wrong,
+    call,
+    choose,
+    diagnose,
+    exercise,
+    expect_arguments,
+    expect_class,
+    expect_function,
+    expect_number,
+    expect_tensor,
+    finish_lazy_layers,
+    is_blank,
+)
 from resnet_helpers.check.grade import CurrentPython
 
 
@@ -71,11 +86,12 @@ class HalfWritten(nn.Module):
         ...
 
 
-@pytest.mark.parametrize("answer", [..., blank, blank_with_docstring, blank_with_pass, Blank, BlankMethods, [..., ...],
-                                    {"a": ..., "b": ...}])
-def test_blank_answers_are_open_and_not_counted(make_check, own_progress_file, answer):
-    verdict = make_check(pytest.fail)(answer)
-    assert verdict.state == "open" and "not attempted yet" in verdict.message and "check.hint" in verdict.message
+def test_blank_answers_are_open_and_not_counted(make_check, own_progress_file):
+    looked_at = make_check(pytest.fail)
+    verdicts = [(answer, looked_at(answer)) for answer in (
+        ..., blank, blank_with_docstring, blank_with_pass, Blank, BlankMethods, [..., ...], {"a": ..., "b": ...})]
+    assert [(answer, verdict) for answer, verdict in verdicts if (verdict.state, verdict.code) != ("open", "")] == []
+    assert "not attempted yet" in verdicts[0][1].message and "check.hint" in verdicts[0][1].message
     assert not own_progress_file.exists()
 
 
@@ -83,24 +99,25 @@ class Inheriting(HalfWritten):
     sizes = (1, 2)
 
 
-@pytest.mark.parametrize("answer", [None, 0, "", [], {}, [..., 1], {"a": ..., "b": 2}, HalfWritten, Inheriting,
-                                    nn.Module, len, lambda x: x, lambda: 5, lambda: "text", lambda: (1, 2),
-                                    lambda x: x + 1])
-def test_what_is_written_is_looked_at(answer):
-    assert not is_blank(answer)
+def test_what_is_written_is_looked_at():
+    assert [answer for answer in (
+        None, 0, "", [], {}, [..., 1], {"a": ..., "b": 2}, HalfWritten, Inheriting, nn.Module, len, lambda x: x,
+        lambda: 5, lambda: "text", lambda: (1, 2), lambda x: x + 1) if is_blank(answer)] == []
 
 
 def test_no_answer_is_open_and_too_many_are_explained(make_check):
     looked_at = make_check(lambda answer: "right")
     assert looked_at().state == "open"
     verdict = looked_at(1, 2)
-    assert verdict.state == "wrong" and "takes 1 answer: check.sample(answer), but: too many" in verdict.message
+    assert (verdict.state, verdict.code) == ("wrong", "wrong_number_of_answers")
+    assert "takes 1 answer: check.sample(answer), but: too many" in verdict.message
 
 
 def test_answers_may_be_named(make_check):
     looked_at = make_check(lambda answer: f"right, {answer}")
     assert looked_at(answer=3).message.startswith("right, 3")
     assert looked_at(answer=...).state == "open"
+    assert looked_at(count=3).code == "wrong_number_of_answers"
     assert "but: missing a required argument: 'answer'" in looked_at(count=3).message
 
 
@@ -127,18 +144,31 @@ def raises(error):
     return run
 
 
-@pytest.mark.parametrize(("error", "told"), [
-    (Wrong("one too many"), "one too many"),
-    (ZeroDivisionError("division by zero"), "your code raised ZeroDivisionError: division by zero"),
-    (SystemExit(3), "your code raised SystemExit: 3"),
-    (RecursionError(), "your code raised RecursionError"),
-    (MemoryError(), "your code raised MemoryError"),
-    (KeyboardInterrupt(), "interrupted"),
-    (GeneratorExit(), "your code raised GeneratorExit"),
-])
-def test_no_error_gets_out(make_check, error, told):
-    verdict = make_check(raises(error))(1)
-    assert verdict.state == "wrong" and not verdict.solved and told in verdict.message
+def test_no_error_gets_out(make_check):
+    expected = {  # error -> code and message
+        Wrong("one_too_many", "there is one too many"): ("one_too_many", "there is one too many"),
+        ZeroDivisionError("by zero"): ("raised", "your code raised ZeroDivisionError: by zero"),
+        SystemExit(3): ("raised", "your code raised SystemExit: 3"),
+        RecursionError(): ("raised", "your code raised RecursionError"),
+        MemoryError(): ("raised", "your code raised MemoryError"),
+        GeneratorExit(): ("raised", "your code raised GeneratorExit"),
+        KeyboardInterrupt(): ("interrupted", "interrupted before there was a result"),
+    }
+    verdicts = {error: make_check(raises(error))(1) for error in expected}
+    assert {error: (v.state, v.code, v.solved, v.message[:len(expected[error][1])]) for error, v in verdicts.items()} \
+        == {error: ("wrong", code, False, told) for error, (code, told) in expected.items()}
+
+
+def test_a_right_answer_and_an_open_one_have_no_code(make_check):
+    right, blank = make_check(lambda answer: "right")(1), make_check(raises(Open("nothing changed")))(1)
+    assert (right.state, right.code, blank.state, blank.code) == ("solved", "", "open", "")
+
+
+def test_a_code_is_not_shown_and_stays_with_the_message():
+    wrong = Wrong("input_never_added", "the input is never added.")
+    assert (str(wrong), wrong.code) == ("the input is never added.", "input_never_added")
+    verdict = Verdict("a block", "wrong", str(wrong), wrong.code)
+    assert "input_never_added" not in repr(verdict) and "input_never_added" not in verdict._repr_html_()
 
 
 def test_the_line_that_failed_is_named(make_check):
@@ -149,14 +179,12 @@ def test_the_line_that_failed_is_named(make_check):
     assert "in readers_code, line" in message and message.endswith("return x / 0  # here")
 
 
-@pytest.mark.parametrize("endless", [
-    lambda: next(iter(int, 1)) if all(True for _ in iter(int, 1)) else None,
-    lambda: time.sleep(1e6),
-    lambda: threading.Event().wait(),
-], ids=["loop", "sleep", "wait"])
-def test_endless_code_is_stopped(make_check, endless):
-    verdict = make_check(lambda answer: answer(), seconds=0.2)(endless)
-    assert verdict.state == "wrong" and "still running after 0.2 seconds" in verdict.message
+def test_endless_code_is_stopped(make_check):
+    looked_at = make_check(lambda answer: answer(), seconds=0.1)
+    verdicts = {"loop": looked_at(lambda: all(True for _ in iter(int, 1))), "sleep": looked_at(lambda: time.sleep(1e6)),
+                "wait": looked_at(lambda: threading.Event().wait())}
+    assert {name: verdict.code for name, verdict in verdicts.items()} == dict.fromkeys(verdicts, "never_ends")
+    assert "still running after 0.1 seconds" in verdicts["loop"].message
 
 
 def test_a_loop_that_catches_everything_is_stopped_all_the_same(make_check):
@@ -170,7 +198,7 @@ def test_a_loop_that_catches_everything_is_stopped_all_the_same(make_check):
             except BaseException as error:
                 caught.append(error)
 
-    assert "still running" in make_check(lambda answer: answer(), seconds=0.1)(stubborn).message
+    assert make_check(lambda answer: answer(), seconds=0.1)(stubborn).code == "never_ends"
     assert len(caught) == 2
 
 
@@ -195,20 +223,65 @@ def test_checks_leave_the_readers_state_alone(make_check):
     assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
 
 
+# --- what checks look at ---
+
+def refusal(look, *args, **kwargs):
+    """(code, message) of the Wrong that this raises; two None if it raises none."""
+    try:
+        look(*args, **kwargs)
+    except Wrong as wrong:
+        return wrong.code, str(wrong)
+    return None, None
+
+
 def test_changed_inputs_are_found():
-    with pytest.raises(Wrong, match="it changes its input"):
-        call(lambda X: X.add_(1), torch.zeros(2), what="it")
+    code, message = refusal(call, lambda X: X.add_(1), torch.zeros(2), what="it")
+    assert code == "changes_input" and message.startswith("it changes its input")
     assert call(lambda X, n: X + n, torch.zeros(2), 3).tolist() == [3, 3]
 
 
-@pytest.mark.parametrize(("value", "told"), [
-    (None, "returns None: is the last line a `return`"), (3, "returns 3"), ("x" * 100, "the string"),
-    (nn.Linear, "the class Linear"), ([1], "a list"), (torch.zeros(3), r"shape \(3,\), where \(2,\)"),
-    (torch.tensor([1.0, float("nan")]), "not a number"),
-])
-def test_what_is_no_such_tensor_is_described(value, told):
-    with pytest.raises(Wrong, match=told):
-        expect_tensor(value, (2,))
+def test_what_is_no_such_tensor_is_described():
+    expected = (
+        (None, "returns_none", "returns None: is the last line a `return`"),
+        (3, "returns_no_tensor", "returns 3"),
+        ("x" * 100, "returns_no_tensor", "the string"),
+        (nn.Linear, "returns_no_tensor", "the class Linear"),
+        ([1], "returns_no_tensor", "a list"),
+        (torch.zeros(3), "wrong_shape", "shape (3,), where (2,)"),
+        (torch.tensor([1.0, float("nan")]), "not_finite", "not a number"),
+    )
+    refusals = [refusal(expect_tensor, value, (2,)) for value, _, _ in expected]
+    assert [code for code, _ in refusals] == [code for _, code, _ in expected]
+    assert [told for (_, _, told), (_, message) in zip(expected, refusals, strict=True) if told not in message] == []
+    assert refusal(expect_tensor, torch.zeros(2), (2,)) == (None, None)
+
+
+def test_what_is_no_number_class_or_function_has_a_code():
+    def expect_layer_that_fits(width):
+        finish_lazy_layers(nn.Sequential(nn.LazyLinear(3), nn.Linear(width, 2)), (1, 5))
+
+    expected = (
+        ("no_number", expect_number, "3"), ("no_number", expect_number, True), (None, expect_number, torch.tensor(3)),
+        ("object_for_class", expect_class, nn.ReLU()), ("no_class", expect_class, int), (None, expect_class, nn.ReLU),
+        ("no_function", expect_function, nn.ReLU, "X"), ("no_function", expect_function, 3, "X"),
+        ("wrong_arguments", expect_function, lambda X, Y: X, "X"), (None, expect_function, lambda X: X, "X"),
+        ("wrong_arguments", expect_arguments, lambda X: X, "it takes X"),
+        ("does_not_run", expect_layer_that_fits, 4), (None, expect_layer_that_fits, 3),
+    )
+    assert [(refusal(look, *args)[0], look, *args) for _, look, *args in expected] == list(expected)
+
+
+def test_a_mistake_is_found_by_what_it_computes():
+    mistakes = (
+        ("impossible", "not with these shapes.", lambda: torch.zeros(2) + torch.zeros(3)),
+        ("zeros", "all is zero.", lambda: torch.zeros(2)),
+        ("ones", "all is one.", lambda: torch.ones(2)),
+        ("ones_again", "never reached.", lambda: torch.ones(2)),
+    )
+    otherwise = ("wrong_output", "something else.")
+    assert refusal(diagnose, torch.zeros(2), mistakes, otherwise) == ("zeros", "all is zero.")
+    assert refusal(diagnose, torch.ones(2), mistakes, otherwise) == ("ones", "all is one.")
+    assert refusal(diagnose, torch.ones(3), mistakes, otherwise) == otherwise
 
 
 # --- questions ---
@@ -216,14 +289,21 @@ def test_what_is_no_such_tensor_is_described(value, told):
 QUESTIONS = {"1": ("b", {"a": "too small", "b": "just right"}), "2": ("a", {"a": "yes", "b": "no"})}
 
 
-@pytest.mark.parametrize(("answers", "told"), [
-    ({"1": "a", "2": "a"}, "question 1: not a. too small"), ({"1": "b", "2": "b"}, "question 2: not b. no"),
-    ({"1": "b"}, "question 2 has no answer"), ({"1": "c", "2": "a"}, "letters a, b, got 'c'"),
-    ({"1": 7, "2": "a"}, "got 7"), ({"1": ["a"], "2": "a"}, r"got \['a'\]"), ("ba", "must be a dict"), ([], "a list"),
-])
-def test_wrong_answers_to_questions_are_explained(answers, told):
-    with pytest.raises(Wrong, match=told):
-        choose(answers, QUESTIONS)
+def test_wrong_answers_to_questions_are_explained():
+    expected = (
+        ({"1": "a", "2": "a"}, "question_1_a", "question 1: not a. too small"),
+        ({"1": "b", "2": "b"}, "question_2_b", "question 2: not b. no"),
+        ({1: " B ", 2: "B"}, "question_2_b", "question 2: not b. no"),
+        ({"1": "b"}, "no_answer", "question 2 has no answer"),
+        ({"1": "c", "2": "a"}, "no_letter", "letters a, b, got 'c'"),
+        ({"1": 7, "2": "a"}, "no_letter", "got 7"),
+        ({"1": ["a"], "2": "a"}, "no_letter", "got ['a']"),
+        ("ba", "no_dict", "must be a dict"),
+        ([], "no_dict", "a list"),
+    )
+    refusals = [refusal(choose, answers, QUESTIONS) for answers, _, _ in expected]
+    assert [code for code, _ in refusals] == [code for _, code, _ in expected]
+    assert [told for (_, _, told), (_, message) in zip(expected, refusals, strict=True) if told not in message] == []
 
 
 def test_right_answers_are_explained_too():
@@ -267,7 +347,7 @@ def test_every_exercise_can_be_called_by_its_name_and_has_hints():
 # --- progress ---
 
 def test_progress_is_kept_in_a_file_and_what_is_solved_stays_solved(make_check, own_progress_file):
-    looked_at = make_check(lambda answer: "right" if answer else raises(Wrong("no"))(0))
+    looked_at = make_check(lambda answer: "right" if answer else raises(Wrong("no", "no"))(0))
     for answer in (False, True, False):
         looked_at(answer)
     content = json.loads(own_progress_file.read_text(encoding="utf-8"))

@@ -29,7 +29,16 @@ COLOURS = {"solved": "var(--jp-success-color1, #007F5C)", "wrong": "var(--jp-war
 
 
 class Wrong(Exception):
-    """An answer is wrong. The message is for the reader: it names the mistake, not only that there is one."""
+    """An answer is wrong.
+
+    Args:
+        code: short name of the mistake, such as "relu_before_addition". It stays when the message is reworded.
+        message: for the reader: it names the mistake, not only that there is one.
+    """
+
+    def __init__(self, code, message):
+        super().__init__(message)
+        self.code = code
 
 
 class Open(Exception):
@@ -48,11 +57,13 @@ class Verdict:
         title: of the exercise.
         state: "solved", "wrong" or "open", which means not attempted.
         message: what is wrong and where to look, or what the right answer shows.
+        code: short name of the mistake, for programs; empty unless the answer is wrong.
     """
 
     title: str
     state: str
     message: str
+    code: str = ""
 
     @property
     def solved(self):
@@ -114,32 +125,32 @@ def exercise(notebook, title, hints=(), seconds=TIME_LIMIT_S):
             except TypeError as error:
                 number = len(signature.parameters)
                 return Verdict(title, "wrong", f"this check takes {number} answer{'s' * (number > 1)}: "
-                               f"check.{name}{signature}, but: {error}.")
-            state, message = _examine(examine, answers, seconds)
+                               f"check.{name}{signature}, but: {error}.", "wrong_number_of_answers")
+            state, message, code = _examine(examine, answers, seconds)
             if state != "open":
                 message += attempts.record(name, state == "solved")
-            return Verdict(title, state, message)
+            return Verdict(title, state, message, code)
 
         return check
     return decorate
 
 
 def _examine(examine, answers, seconds):
-    """("solved", "wrong" or "open", message)."""
+    """(state, message, code) of the verdict."""
     try:
         with undisturbed(), time_limit(seconds):
-            return "solved", examine(*answers)
+            return "solved", examine(*answers), ""
     except Wrong as wrong:
-        return "wrong", str(wrong)
+        return "wrong", str(wrong), wrong.code
     except Open as blank:
-        return "open", str(blank)
+        return "open", str(blank), ""
     except TimeLimitError:
         return "wrong", (f"your code was still running after {seconds:g} seconds and was stopped. Look for a loop "
-                         f"that never ends: does what its condition asks for ever happen?")
+                         f"that never ends: does what its condition asks for ever happen?"), "never_ends"
     except KeyboardInterrupt:
-        return "wrong", "interrupted before there was a result. Run the cell again."
+        return "wrong", "interrupted before there was a result. Run the cell again.", "interrupted"
     except BaseException as error:  # SystemExit too: whatever the reader's code does, the notebook goes on
-        return "wrong", f"your code raised {_describe(error)}"
+        return "wrong", f"your code raised {_describe(error)}", "raised"
 
 
 def _describe(error):
@@ -244,7 +255,7 @@ def finish_lazy_layers(module, shape):
             with in_mode(module, training=False), torch.no_grad():  # for the sake of the running averages
                 module(torch.rand(shape))
         except (RuntimeError, ValueError) as error:
-            raise Wrong(f"it does not run on a batch of shape {shape}: {error}") from None
+            raise Wrong("does_not_run", f"it does not run on a batch of shape {shape}: {error}") from None
 
 
 def call(function, *inputs, what="your code"):
@@ -257,7 +268,8 @@ def call(function, *inputs, what="your code"):
     result = function(*copies)
     for X, copy in zip(inputs, copies, strict=True):
         if isinstance(X, torch.Tensor) and not torch.equal(X, copy.detach()):
-            raise Wrong(f"{what} changes its input: after the call, the tensor that was passed in holds other numbers. "
+            raise Wrong("changes_input",
+                        f"{what} changes its input: after the call, the tensor that was passed in holds other numbers. "
                         f"Some operation works in place on it (`X += ...`, `relu_`, `inplace=True`); make it work on a "
                         f"new tensor instead.")
     return result
@@ -266,13 +278,15 @@ def call(function, *inputs, what="your code"):
 def expect_tensor(Y, shape, what="your code"):
     """Wrong unless Y is a tensor of this shape that holds finite numbers."""
     if Y is None:
-        raise Wrong(f"{what} returns None: is the last line a `return`?")
+        raise Wrong("returns_none", f"{what} returns None: is the last line a `return`?")
     if not isinstance(Y, torch.Tensor):
-        raise Wrong(f"{what} returns {kind_of(Y)}, where a tensor of shape {tuple(shape)} was expected.")
+        raise Wrong("returns_no_tensor",
+                    f"{what} returns {kind_of(Y)}, where a tensor of shape {tuple(shape)} was expected.")
     if tuple(Y.shape) != tuple(shape):
-        raise Wrong(f"{what} returns a tensor of shape {tuple(Y.shape)}, where {tuple(shape)} was expected.")
+        raise Wrong("wrong_shape",
+                    f"{what} returns a tensor of shape {tuple(Y.shape)}, where {tuple(shape)} was expected.")
     if not Y.isfinite().all():
-        raise Wrong(f"{what} returns numbers that are infinite or not a number.")
+        raise Wrong("not_finite", f"{what} returns numbers that are infinite or not a number.")
 
 
 def expect_number(answer, what="the answer"):
@@ -280,24 +294,25 @@ def expect_number(answer, what="the answer"):
     if isinstance(answer, torch.Tensor) and answer.numel() == 1:
         answer = answer.item()
     if isinstance(answer, bool) or not isinstance(answer, Real):  # NumPy's numbers are such, too
-        raise Wrong(f"{what} must be a number, got {kind_of(answer)}.")
+        raise Wrong("no_number", f"{what} must be a number, got {kind_of(answer)}.")
     return float(answer)
 
 
 def expect_class(answer, base=torch.nn.Module, what="the answer"):
     """Wrong unless the answer is a class derived from `base`; an object of such a class is no class."""
     if isinstance(answer, base):
-        raise Wrong(f"{what} must be the class itself, not an object of it: pass {type(answer).__name__}, without "
+        raise Wrong("object_for_class",
+                    f"{what} must be the class itself, not an object of it: pass {type(answer).__name__}, without "
                     f"brackets.")
     if not (isinstance(answer, type) and issubclass(answer, base)):
-        raise Wrong(f"{what} must be a class derived from nn.Module, got {kind_of(answer)}.")
+        raise Wrong("no_class", f"{what} must be a class derived from nn.Module, got {kind_of(answer)}.")
 
 
 def expect_function(answer, *arguments):
     """Wrong unless the answer is a function that can be called with so many arguments."""
     text = f"({', '.join(arguments)})"
     if isinstance(answer, (type, torch.nn.Module)) or not callable(answer):
-        raise Wrong(f"the answer must be the function itself, without brackets behind its name; got "
+        raise Wrong("no_function", f"the answer must be the function itself, without brackets behind its name; got "
                     f"{kind_of(answer)}. It takes {text}.")
     expect_arguments(answer, f"your function must take the arguments {text}, in this order", *arguments)
 
@@ -308,29 +323,31 @@ def expect_arguments(function, demand, *args, advice="", **kwargs):
         try:
             inspect.signature(function).bind(*args, **kwargs)
         except TypeError as error:
-            raise Wrong(f"{demand}, but: {error}.{advice}") from None
+            raise Wrong("wrong_arguments", f"{demand}, but: {error}.{advice}") from None
 
 
 def diagnose(output, mistakes, otherwise):
-    """Wrong, with the message of the first mistake that gives just this output.
+    """Wrong, as the first mistake that gives just this output.
 
     Args:
         output: what the reader's code gave.
-        mistakes: pairs of a message and a function without arguments that computes what this mistake gives.
-        otherwise: the message if it is none of them.
+        mistakes: triples of a code, a message, and a function without arguments that computes what this mistake gives.
+        otherwise: code and message if it is none of them.
     """
-    for message, compute in mistakes:
+    for code, message, compute in mistakes:
         try:
             expected = compute()
         except Exception:  # a mistake that is not possible with these layers or shapes
             continue
         if close(output, expected):
-            raise Wrong(message)
-    raise Wrong(otherwise)
+            raise Wrong(code, message)
+    raise Wrong(*otherwise)
 
 
 def choose(answers, questions):
     """Check answers to questions with lettered options; Wrong with the explanation of the first that is wrong.
+
+    The code of a wrong letter names question and letter: "question_2_a".
 
     Args:
         answers: {question: letter}.
@@ -340,17 +357,19 @@ def choose(answers, questions):
         The explanations of the right answers.
     """
     if not isinstance(answers, dict):
-        raise Wrong(f"the answers must be a dict such as {{{next(iter(questions))!r}: \"a\"}}, got {kind_of(answers)}.")
+        raise Wrong("no_dict",
+                    f"the answers must be a dict such as {{{next(iter(questions))!r}: \"a\"}}, got {kind_of(answers)}.")
     right, answers = [], {str(question): answer for question, answer in answers.items()}
     for question, (letter, why) in questions.items():
         answer = answers.get(question, ...)
         if answer is ...:
-            raise Wrong(f"question {question} has no answer yet.")
+            raise Wrong("no_answer", f"question {question} has no answer yet.")
         given = answer.strip().lower() if isinstance(answer, str) else None
         if given not in why:
-            raise Wrong(f"question {question}: answer with one of the letters {', '.join(why)}, got {answer!r}.")
+            raise Wrong("no_letter",
+                        f"question {question}: answer with one of the letters {', '.join(why)}, got {answer!r}.")
         if given != letter:
-            raise Wrong(f"question {question}: not {given}. {why[given]}")
+            raise Wrong(f"question_{question}_{given}", f"question {question}: not {given}. {why[given]}")
         right.append(f"{question}: {why[given]}")
     return "all right.\n" + "\n".join(right)
 

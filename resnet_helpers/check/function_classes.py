@@ -33,21 +33,23 @@ FAMILIES = {  # letter -> (is it nested?, why)
 def nested_or_not(answers):
     """{letter: True or False} for the five families of the task."""
     if not isinstance(answers, dict):
-        raise Wrong('the answer must be a dict such as {"A": True, "B": False, ...}.')
+        raise Wrong("no_dict", 'the answer must be a dict such as {"A": True, "B": False, ...}.')
     answers = {key.strip().upper() if isinstance(key, str) else key: answer for key, answer in answers.items()}
     unknown = [key for key in answers if key not in FAMILIES]
     if unknown:
-        raise Wrong(f"there is no family {unknown[0]!r}: they are {', '.join(FAMILIES)}.")
+        raise Wrong("unknown_family", f"there is no family {unknown[0]!r}: they are {', '.join(FAMILIES)}.")
     for letter in FAMILIES:
         if answers.get(letter, ...) is ...:
-            raise Wrong(f"family {letter} has no answer yet.")
+            raise Wrong("no_answer", f"family {letter} has no answer yet.")
         if type(answers[letter]).__name__ not in ("bool", "bool_"):  # bool_ is numpy's
-            raise Wrong(f"family {letter}: answer True (nested) or False (not nested), without quotation marks; got "
+            raise Wrong("no_bool",
+                        f"family {letter}: answer True (nested) or False (not nested), without quotation marks; got "
                         f"{answers[letter]!r}.")
     mistakes = [letter for letter, (nested, _) in FAMILIES.items() if bool(answers[letter]) != nested]
     if mistakes:
         nested, why = FAMILIES[mistakes[0]]
-        raise Wrong(f"{len(FAMILIES) - len(mistakes)} of {len(FAMILIES)} are right. Family {mistakes[0]} is "
+        raise Wrong(f"family_{mistakes[0].lower()}_wrong",
+                    f"{len(FAMILIES) - len(mistakes)} of {len(FAMILIES)} are right. Family {mistakes[0]} is "
                     f"{'nested' if nested else 'not nested'}: {why}")
     doubled = function_classes.best_distances(function_classes.TARGETS["jump"], 8, nested=False)
     return ("all right.\n"
@@ -72,17 +74,20 @@ LEAST_CHANGE = 0.001  # what is called worse must be visible in three places
 def own_family(my_edges):
     """A function of k that returns the k + 1 ends of the k pieces of F_k."""
     if isinstance(my_edges, (type, nn.Module)) or not callable(my_edges):
-        raise Wrong("the answer must be the function my_edges itself: a function of k that returns the ends of k "
+        raise Wrong("no_function",
+                    "the answer must be the function my_edges itself: a function of k that returns the ends of k "
                     "pieces.")
     edges = {k: _ends(my_edges(k), k) for k in (3, 4, 1, 2, *range(5, MAX_K + 1))}  # a message about k = 1 says little
     for k in range(MAX_K, 0, -1):  # in another order, to find what is kept from call to call
         if not torch.equal(_ends(my_edges(k), k, again=True), edges[k]):
-            raise Wrong(f"my_edges({k}) gives other ends when it is called again. A class has fixed pieces, and only "
+            raise Wrong("other_ends_later",
+                        f"my_edges({k}) gives other ends when it is called again. A class has fixed pieces, and only "
                         f"the k heights are free: no random numbers, and no list that is kept between the calls.")
     d = {k: function_classes.best_distance(function_classes.TARGETS["bump"], edges[k]) for k in sorted(edges)}
     told = ", ".join(f"F_{k} {d[k]:.3f}" for k in d)
     if d[4] - d[3] < LEAST_CHANGE:
-        raise Wrong(_why_not_worse(edges, d) + f"\nYour distances: {told}.")
+        code, message = _why_not_worse(edges, d)
+        raise Wrong(code, f"{message}\nYour distances: {told}.")
     lost = ", ".join(f"{cut:.3f}" for cut in edges[3].tolist() if not _contains(edges[4], cut))
     return (f"right: {told}. F_4 has one number more, but no longer the cut at {lost}, and with it the functions that "
             f"jump there are gone.")
@@ -92,7 +97,8 @@ def _ends(returned, k, again=False):
     """What my_edges(k) returned, as a sorted tensor (k + 1,) from 0 to 1; Wrong if it is none."""
     call = f"my_edges({k})" + (", called again," if again else "")
     if returned is None or returned is ...:
-        raise Wrong(f"{call} returns {returned!r}. It must return the ends of the pieces for every k from 1 to "
+        raise Wrong("returns_none",
+                    f"{call} returns {returned!r}. It must return the ends of the pieces for every k from 1 to "
                     f"{MAX_K}.")
     values = returned.tolist() if hasattr(returned, "tolist") else returned
     try:
@@ -100,20 +106,25 @@ def _ends(returned, k, again=False):
             raise TypeError
         ends = torch.tensor([float(value) for value in values], dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
-        raise Wrong(f"{call} must return a list or tensor of {k + 1} numbers, the ends of its {k} pieces; it returns "
+        raise Wrong("no_list_of_numbers",
+                    f"{call} must return a list or tensor of {k + 1} numbers, the ends of its {k} pieces; it returns "
                     f"{str(returned)[:80]}.") from None
     _expect_count(ends, k, call)
     shown = _show(ends)
     if not ends.isfinite().all():
-        raise Wrong(f"{call} returns {shown}: that holds something which is no number.")
+        raise Wrong("not_finite", f"{call} returns {shown}: that holds something which is no number.")
     if (ends.diff() < 0).any():
-        raise Wrong(f"{call} returns {shown}: the ends must go up from 0 to 1. Sort them.")
+        raise Wrong("not_sorted", f"{call} returns {shown}: the ends must go up from 0 to 1. Sort them.")
     if (ends.diff() == 0).any():
-        raise Wrong(f"{call} returns {shown}: a piece from one end to the same end has no width, so there are fewer "
+        raise Wrong("zero_width",
+                    f"{call} returns {shown}: a piece from one end to the same end has no width, so there are fewer "
                     f"than {k} pieces, and fewer than {k} free numbers.")
     if abs(ends[0]) > 1e-6 or abs(ends[-1] - 1) > 1e-6:
-        raise Wrong(f"{call} returns {shown}: the pieces must cover the interval from 0 to 1, so the first end is 0 "
-                    f"and the last is 1." + (" Did you forget to divide by k?" if ends[-1] == k > 1 else ""))
+        code, question = "not_from_0_to_1", ""
+        if ends[-1] == k > 1:
+            code, question = "not_divided_by_k", " Did you forget to divide by k?"
+        raise Wrong(code, f"{call} returns {shown}: the pieces must cover the interval from 0 to 1, so the first end "
+                          f"is 0 and the last is 1.{question}")
     return ends
 
 
@@ -123,15 +134,20 @@ def _expect_count(ends, k, call):
         return
     pieces = "1 piece has" if k == 1 else f"{k} pieces have"
     if n == k > 1 and ends.min() > 0 and math.isclose(ends.sum(), 1, abs_tol=1e-5):
-        raise Wrong(f"{call} returns {_many(n)} that make 1 together: those look like the widths of the pieces. Return "
+        raise Wrong("widths_for_ends",
+                    f"{call} returns {_many(n)} that make 1 together: those look like the widths of the pieces. Return "
                     f"where the pieces end: 0, the first width, the sum of the first two, and so on.")
     if n == k:
-        raise Wrong(f"{call} returns {_many(n)}, but {pieces} {k + 1} ends: 0 and 1 are both among them.")
+        raise Wrong("one_end_missing",
+                    f"{call} returns {_many(n)}, but {pieces} {k + 1} ends: 0 and 1 are both among them.")
     if n == k - 1:
-        raise Wrong(f"{call} returns {_many(n)}: those are the cuts inside the interval. Put 0 before and 1 behind "
+        raise Wrong("cuts_alone",
+                    f"{call} returns {_many(n)}: those are the cuts inside the interval. Put 0 before and 1 behind "
                     f"them, which makes {k + 1}.")
-    raise Wrong(f"{call} returns {_many(n)}, but {pieces} {k + 1} ends."
-                + (" Is a list kept from one call to the next, and grows?" if n > k + 1 else ""))
+    code, question = "too_few_ends", ""
+    if n > k + 1:
+        code, question = "too_many_ends", " Is a list kept from one call to the next, and grows?"
+    raise Wrong(code, f"{call} returns {_many(n)}, but {pieces} {k + 1} ends.{question}")
 
 
 def _many(n):
@@ -147,22 +163,27 @@ def _contains(edges, end):
 
 
 def _why_not_worse(edges, d):
-    """Why F_4 is not worse than F_3."""
+    """Code and message: why F_4 is not worse than F_3."""
     keeps = {k: all(_contains(edges[k], end) for end in edges[k - 1].tolist()) for k in range(2, MAX_K + 1)}
     if all(keeps.values()):
-        return ("your family is nested: the ends of each F_k are also ends of the next class. Then it cannot get worse "
+        return ("nested_family",
+                "your family is nested: the ends of each F_k are also ends of the next class. Then it cannot get worse "
                 "for any target. Let F_4 give up a cut that F_3 needs.")
     if keeps[4]:
-        return (f"F_4 keeps all ends of F_3 ({_show(edges[3])}), so F_3 is contained in F_4, and F_4 cannot be worse. "
+        return ("f3_inside_f4",
+                f"F_4 keeps all ends of F_3 ({_show(edges[3])}), so F_3 is contained in F_4, and F_4 cannot be worse. "
                 f"Let it give up a cut that F_3 needs.")
     if d[4] > d[3] + 1e-9:
-        return (f"F_4 is worse than F_3, but by less than {LEAST_CHANGE}. Let F_4 lose more: which cut of F_3 matters "
+        return ("hardly_worse",
+                f"F_4 is worse than F_3, but by less than {LEAST_CHANGE}. Let F_4 lose more: which cut of F_3 matters "
                 f"most to the bump?")
     worse = [k for k in range(2, MAX_K + 1) if d[k] - d[k - 1] >= LEAST_CHANGE]
     if worse:
-        return (f"your family gets worse at k = {', '.join(map(str, worse))}, but not at k = 4, where the task wants "
+        return ("worse_elsewhere",
+                f"your family gets worse at k = {', '.join(map(str, worse))}, but not at k = 4, where the task wants "
                 f"it.")
-    return ("F_3 is not contained in F_4, so F_4 could be worse, but for this target it is not: F_3 may have no good "
+    return ("not_worse",
+            "F_3 is not contained in F_4, so F_4 could be worse, but for this target it is not: F_3 may have no good "
             "cuts yet, or F_4 has some as good. Move the cuts of F_3 to the bump, and those of F_4 away from it.")
 
 
@@ -179,7 +200,8 @@ SIZE = 64
 def identity_layer(make_identity):
     """A function that changes an nn.Linear(64, 64) so that with ReLU behind it, what is not negative is passed on."""
     if isinstance(make_identity, (type, nn.Module)) or not callable(make_identity):
-        raise Wrong("the answer must be the function make_identity itself: it takes a layer and changes its weights.")
+        raise Wrong("no_function",
+                    "the answer must be the function make_identity itself: it takes a layer and changes its weights.")
     for seed in (0, 1):
         torch.default_generator.manual_seed(seed)
         linear = nn.Linear(SIZE, SIZE)
@@ -198,12 +220,14 @@ def _run_make_identity(make_identity, linear):
         return make_identity(linear)
     except TypeError as error:
         if "cannot assign" in str(error):
-            raise Wrong("nn.Linear takes no bare tensor in place of its weight or bias. Change the numbers in the one "
+            raise Wrong("bare_tensor_assigned",
+                        "nn.Linear takes no bare tensor in place of its weight or bias. Change the numbers in the one "
                         "it has: with a function of nn.init, or with copy_ under torch.no_grad().") from None
         raise
     except RuntimeError as error:
         if "leaf Variable" in str(error) or "leaf variable" in str(error):
-            raise Wrong("autograd forbids changing a parameter in place, unless it is told not to record that: put the "
+            raise Wrong("no_grad_missing",
+                        "autograd forbids changing a parameter in place, unless it is told not to record that: put the "
                         "line under `with torch.no_grad():`, or use a function of nn.init.") from None
         raise
 
@@ -215,16 +239,20 @@ def _expect_parameters(linear):
         if tensor is None and name == "bias":
             continue  # taken away: that is zero as well
         if not isinstance(tensor, nn.Parameter):
-            raise Wrong(f"linear.{name} is no parameter any more, so no optimizer would find it. Change the numbers in "
+            raise Wrong(f"{name}_is_no_parameter",
+                        f"linear.{name} is no parameter any more, so no optimizer would find it. Change the numbers in "
                         f"the parameter that is there.")
         if tuple(tensor.shape) != shape or tensor.dtype != torch.float32:
-            raise Wrong(f"linear.{name} now has shape {tuple(tensor.shape)} and type {tensor.dtype}; it must stay "
+            part = "dtype" if tuple(tensor.shape) == shape else "shape"
+            raise Wrong(f"wrong_{name}_{part}",
+                        f"linear.{name} now has shape {tuple(tensor.shape)} and type {tensor.dtype}; it must stay "
                         f"{shape} and torch.float32.")
         if not tensor.requires_grad:
-            raise Wrong(f"linear.{name} has requires_grad=False now: training could not change it any more, and so "
+            raise Wrong(f"{name}_frozen",
+                        f"linear.{name} has requires_grad=False now: training could not change it any more, and so "
                         f"not make anything better of it.")
         if not tensor.isfinite().all():
-            raise Wrong(f"linear.{name} holds numbers that are infinite or not a number.")
+            raise Wrong(f"{name}_not_finite", f"linear.{name} holds numbers that are infinite or not a number.")
 
 
 @torch.no_grad()
@@ -235,58 +263,73 @@ def _expect_identity(linear, old_W, old_b, result):
     is_replaced = not torch.equal(linear(X), F.linear(X, W, linear.bias))
     if torch.equal(W, old_W) and torch.equal(b, old_b):
         if is_replaced:
-            raise Wrong("the layer's forward was replaced, and its weights are as random as before. It is the weight "
+            raise Wrong("forward_replaced",
+                        "the layer's forward was replaced, and its weights are as random as before. It is the weight "
                         "and the bias that must make it the identity.")
         if isinstance(result, nn.Module) and result is not linear:
-            raise Wrong("make_identity returns a new layer and leaves the one it gets as it was. Change the numbers in "
+            raise Wrong("returns_new_layer",
+                        "make_identity returns a new layer and leaves the one it gets as it was. Change the numbers in "
                         "linear.weight and linear.bias.")
-        raise Wrong("weight and bias are the same as before. Change them in place, as nn.init.zeros_(tensor) does; "
+        raise Wrong("nothing_changed",
+                    "weight and bias are the same as before. Change them in place, as nn.init.zeros_(tensor) does; "
                     "`linear = ...` or `W = ...` only gives a name to something else.")
     eye = torch.eye(SIZE)
     if not torch.equal(W, eye):
-        raise Wrong(_wrong_weight(W, b, old_W))
+        raise Wrong(*_wrong_weight(W, b, old_W))
     if torch.equal(b, old_b):
-        raise Wrong("the weight is right, but the bias is as random as before: the output is x + b. Set it to zero.")
+        raise Wrong("bias_unchanged",
+                    "the weight is right, but the bias is as random as before: the output is x + b. Set it to zero.")
     if not torch.equal(b, torch.zeros(SIZE)):
-        raise Wrong(f"the weight is right, but the bias is not: the output is x + b, and b has numbers up to "
+        raise Wrong("bias_not_zero",
+                    f"the weight is right, but the bias is not: the output is x + b, and b has numbers up to "
                     f"{b.abs().max():g}. It must be zero.")
     if is_replaced:
-        raise Wrong("weight and bias are right, but the layer's forward was replaced or has a hook, and gives "
+        raise Wrong("weights_right_forward_replaced",
+                    "weight and bias are right, but the layer's forward was replaced or has a hook, and gives "
                     "something else.")
 
 
 def _wrong_weight(W, b, old_W):
+    """Code and message."""
     eye = torch.eye(SIZE)
     off_diagonal, diagonal = W - W.diag().diag(), W.diag()
     if torch.equal(W, old_W):
-        return ("only the bias was changed: the weight is as random as before. Which matrix leaves every vector as it "
+        return ("weight_unchanged",
+                "only the bias was changed: the weight is as random as before. Which matrix leaves every vector as it "
                 "is?")
     if not W.any():
-        return (f"the weight is zero, so the output is {'the bias' if b.any() else 'zero'}, whatever x is. Zeros are "
+        return ("weight_zero",
+                f"the weight is zero, so the output is {'the bias' if b.any() else 'zero'}, whatever x is. Zeros are "
                 f"right for a layer with a shortcut, x + linear(x); here there is none, and the layer itself must pass "
                 f"x on.")
     if torch.equal(W, torch.ones(SIZE, SIZE)):
-        return ("the weight is one everywhere: each output is then the sum of all 64 inputs. Ones belong on the "
+        return ("weight_all_ones",
+                "the weight is one everywhere: each output is then the sum of all 64 inputs. Ones belong on the "
                 "diagonal alone.")
     if torch.equal(W, -eye):
-        return "the sign is wrong: the layer gives -x, and the ReLU makes zero of all that is not negative in x."
+        return ("wrong_sign",
+                "the sign is wrong: the layer gives -x, and the ReLU makes zero of all that is not negative in x.")
     if not off_diagonal.any() and (diagonal == diagonal[0]).all():
-        return f"the layer multiplies its input by {diagonal[0]:g}: the numbers on the diagonal must be 1."
+        return ("identity_scaled",
+                f"the layer multiplies its input by {diagonal[0]:g}: the numbers on the diagonal must be 1.")
     if not off_diagonal.any():
-        return "zero beside the diagonal is right, but not all numbers on the diagonal are 1."
+        return "diagonal_not_ones", "zero beside the diagonal is right, but not all numbers on the diagonal are 1."
     if torch.equal(diagonal, torch.ones(SIZE)) and torch.equal(off_diagonal, old_W - old_W.diag().diag()):
-        return ("the diagonal is right, but the numbers beside it are as random as before: they mix the inputs. They "
+        return ("only_diagonal_set",
+                "the diagonal is right, but the numbers beside it are as random as before: they mix the inputs. They "
                 "must be zero.")
     if torch.equal(W, old_W + eye):
-        return "the ones were added to the old weights, which are still in there. They must replace them."
+        return "ones_added", "the ones were added to the old weights, which are still in there. They must replace them."
     if ((W == 0) | (W == 1)).all() and (W.sum(0) == 1).all() and (W.sum(1) == 1).all():
-        return "the layer gives the right numbers in another order: the ones must lie on the diagonal, from top left."
+        return ("wrong_order",
+                "the layer gives the right numbers in another order: the ones must lie on the diagonal, from top left.")
     if (W - eye).abs().max() < 0.05:
-        return (f"the weight is nearly right, but off by up to {(W - eye).abs().max():.1g}. Do not train it or add "
+        return ("nearly_identity",
+                f"the weight is nearly right, but off by up to {(W - eye).abs().max():.1g}. Do not train it or add "
                 f"noise: set it to the exact numbers.")
     if torch.allclose(W @ W.T, eye, atol=1e-4):
-        return "that is an orthogonal matrix: it keeps the length of a vector, but not its numbers."
-    return "the output is not x: the weight must have ones on its diagonal and zeros everywhere else."
+        return "orthogonal", "that is an orthogonal matrix: it keeps the length of a vector, but not its numbers."
+    return "not_identity", "the output is not x: the weight must have ones on its diagonal and zeros everywhere else."
 
 
 # --- questions ---

@@ -76,12 +76,14 @@ def model_shapes(shapes):
     if isinstance(shapes, dict):
         shapes = [shapes.get(name, ...) for name in LAYERS]
     if not isinstance(shapes, (list, tuple)) or len(shapes) != len(LAYERS):
-        raise Wrong(f"the answer must be a list of {len(LAYERS)} shapes, one for each of {', '.join(LAYERS)}.")
+        raise Wrong("no_list_of_shapes",
+                    f"the answer must be a list of {len(LAYERS)} shapes, one for each of {', '.join(LAYERS)}.")
     for name, shape in zip(LAYERS, shapes, strict=True):
         if shape is ...:
-            raise Wrong(f"{name} has no answer yet.")
+            raise Wrong("no_answer", f"{name} has no answer yet.")
         if not isinstance(shape, (list, tuple)) or not all(type(n) is int for n in shape):  # torch.Size is a tuple
-            raise Wrong(f"{name}: write the shape as a tuple of whole numbers, such as (1, 2, 3, 4); got {shape!r}.")
+            raise Wrong("no_shape", f"{name}: write the shape as a tuple of whole numbers, such as (1, 2, 3, 4); got "
+                        f"{shape!r}.")
     shapes, right = [tuple(shape) for shape in shapes], _shapes(96)
     if shapes != right:
         _explain_shapes(shapes, right)
@@ -93,41 +95,49 @@ def model_shapes(shapes):
 
 def _explain_shapes(shapes, right):
     whole = (
-        (_shapes(224), "those are the shapes for 224 pixels. Here the image has 96."),
-        (_shapes(96, ("max pool",)), "the stem halves twice: first the convolution with its stride of 2, then the "
-                                     "maximum pooling. Yours halves once."),
-        (_shapes(96, ("conv stride", "max pool")), "the stem is missing from your shapes: its convolution and its "
-                                                   "maximum pooling both halve height and width."),
-        (_shapes(96, ("first_block",)), "b2 does not halve (first_block=True): the maximum pooling before it has just "
-                                        "done so."),
-        (_shapes(96, ("padding",)), "you left the padding out: it is 3 in the 7x7 convolution and 1 in the pooling, so "
-                                    "that each gives exactly half."),
+        ("for_224_pixels", _shapes(224), "those are the shapes for 224 pixels. Here the image has 96."),
+        ("stem_halves_once", _shapes(96, ("max pool",)),
+         "the stem halves twice: first the convolution with its stride of 2, then the maximum pooling. Yours halves "
+         "once."),
+        ("no_stem", _shapes(96, ("conv stride", "max pool")),
+         "the stem is missing from your shapes: its convolution and its maximum pooling both halve height and width."),
+        ("b2_halves", _shapes(96, ("first_block",)),
+         "b2 does not halve (first_block=True): the maximum pooling before it has just done so."),
+        ("no_padding", _shapes(96, ("padding",)),
+         "you left the padding out: it is 3 in the 7x7 convolution and 1 in the pooling, so that each gives exactly "
+         "half."),
     )
-    for mistaken, message in whole:
+    for code, mistaken, message in whole:
         if shapes == mistaken or shapes[:5] == mistaken[:5] != right[:5]:
-            raise Wrong(message)
+            raise Wrong(code, message)
     for i, (name, shape, expected) in enumerate(zip(LAYERS, shapes, right, strict=True)):
         if shape != expected:
-            raise Wrong(f"{name}: {_wrong_shape(i, shape, expected, right)}")
+            code, message = _wrong_shape(i, shape, expected, right)
+            raise Wrong(code, f"{name}: {message}")
 
 
 def _wrong_shape(i, shape, expected, right):
+    """(code, message) for the shape that layer i gives; so do the functions below."""
     if shape == expected[1:]:
-        return "the number of examples is missing; it comes first, here it is 1, and it never changes."
+        return "no_batch_size", "the number of examples is missing; it comes first, here it is 1, and it never changes."
     if i == 5:
         return _wrong_pooling(shape, expected, right)
     if i == 6:
         return _wrong_flattening(shape, expected, right)
     if i == 7:
         if len(shape) != 2:
-            return f"a row of ten scores for each example: two numbers in the shape, yours has {len(shape)}."
-        return f"the linear layer turns {right[6][1]} numbers into one score for each of the ten classes."
+            return ("no_row_of_scores",
+                    f"a row of ten scores for each example: two numbers in the shape, yours has {len(shape)}.")
+        return ("number_of_scores",
+                f"the linear layer turns {right[6][1]} numbers into one score for each of the ten classes.")
     if len(shape) != 4:
-        return f"a shape has four numbers here, (examples, channels, height, width); yours has {len(shape)}."
+        return ("no_four_numbers",
+                f"a shape has four numbers here, (examples, channels, height, width); yours has {len(shape)}.")
     if shape == (expected[0], *expected[2:], expected[1]):
-        return "PyTorch puts the channels second, not last: (examples, channels, height, width)."
+        return "channels_last", "PyTorch puts the channels second, not last: (examples, channels, height, width)."
     if shape[0] != expected[0]:
-        return f"the first number counts the examples, and no layer changes it: it stays {expected[0]}."
+        return ("changed_batch_size",
+                f"the first number counts the examples, and no layer changes it: it stays {expected[0]}.")
     if shape[1] != expected[1]:
         return _wrong_channels(i, shape, expected, right)
     return _wrong_size(i, shape, expected, right)
@@ -135,44 +145,58 @@ def _wrong_shape(i, shape, expected, right):
 
 def _wrong_pooling(shape, expected, right):
     if len(shape) == 2:
-        return ("the pooling leaves four numbers in the shape: each map becomes a map of one pixel. Flattening comes "
+        return ("pooled_and_flattened",
+                "the pooling leaves four numbers in the shape: each map becomes a map of one pixel. Flattening comes "
                 "next.")
     if shape == right[4]:
-        return "global average pooling turns each map into its mean, so height and width become 1."
+        return "not_pooled", "global average pooling turns each map into its mean, so height and width become 1."
     if len(shape) == 4 and shape[1] != expected[1]:
-        return f"pooling does not touch the channels: {expected[1]} go in and come out."
-    return "AdaptiveAvgPool2d((1, 1)) leaves one pixel of each map, whatever its size, and keeps examples and channels."
+        return "pooled_channels", f"pooling does not touch the channels: {expected[1]} go in and come out."
+    return ("pooled_in_part",
+            "AdaptiveAvgPool2d((1, 1)) leaves one pixel of each map, whatever its size, and keeps examples and "
+            "channels.")
 
 
 def _wrong_flattening(shape, expected, right):
     if len(shape) != 2:
-        return f"Flatten keeps the first number, the examples, and makes one of all others: {expected}."
+        return ("not_flattened",
+                f"Flatten keeps the first number, the examples, and makes one of all others: {expected}.")
     if shape[1] == right[4][1] * right[4][2] * right[4][3]:
-        return f"what is flattened are {expected[1]} maps of one pixel each, not of {right[4][2]} x {right[4][3]}."
-    return f"as many numbers come out as go in, and {expected[1]} maps of one pixel go in."
+        return ("flattened_without_pooling",
+                f"what is flattened are {expected[1]} maps of one pixel each, not of {right[4][2]} x {right[4][3]}.")
+    return "flattened_to_other_number", f"as many numbers come out as go in, and {expected[1]} maps of one pixel go in."
 
 
 def _wrong_channels(i, shape, expected, right):
+    before = right[i - 1][1]
     if i == 0:
-        return f"the 7x7 convolution has {expected[1]} output channels, not {shape[1]}; pooling keeps them."
-    if shape[1] == right[i - 1][1]:
-        return f"the module doubles the channels, in its first block: {right[i - 1][1]} go in, {expected[1]} come out."
-    return f"{shape[1]} channels are not right: the modules have 64, 128, 256 and 512 output channels."
+        return ("stem_channels",
+                f"the 7x7 convolution has {expected[1]} output channels, not {shape[1]}; pooling keeps them.")
+    if shape[1] == before:
+        return ("channels_not_doubled",
+                f"the module doubles the channels, in its first block: {before} go in, {expected[1]} come out.")
+    return ("module_channels",
+            f"{shape[1]} channels are not right: the modules have 64, 128, 256 and 512 output channels.")
 
 
 def _wrong_size(i, shape, expected, right):
     before = (96, 96) if i == 0 else right[i - 1][2:]
     if i == 0:
-        return (f"{shape[2]} x {shape[3]} pixels: apply floor((n + 2p - k) / s) + 1 twice, with k = 7, p = 3, s = 2 "
+        return ("stem_size",
+                f"{shape[2]} x {shape[3]} pixels: apply floor((n + 2p - k) / s) + 1 twice, with k = 7, p = 3, s = 2 "
                 f"for the convolution and k = 3, p = 1, s = 2 for the pooling.")
     if i == 1:
-        return (f"b2 keeps the size, since it was made with first_block=True: {before[0]} x {before[1]} go in and come "
+        return ("b2_changes_size",
+                f"b2 keeps the size, since it was made with first_block=True: {before[0]} x {before[1]} go in and come "
                 f"out.")
     if shape[2:] == before:
-        return f"its first block has a stride of 2, so the {before[0]} pixels become {expected[2]}."
+        return ("module_keeps_size",
+                f"its first block has a stride of 2, so the {before[0]} pixels become {expected[2]}.")
     if shape[2] == -(-before[0] // 4):
-        return "only the first block of a module has a stride of 2, and in it only one of the two 3x3 convolutions."
-    return (f"{shape[2]} x {shape[3]} pixels: its first block halves the {before[0]} x {before[1]} of the module "
+        return ("module_halves_twice",
+                "only the first block of a module has a stride of 2, and in it only one of the two 3x3 convolutions.")
+    return ("module_size",
+            f"{shape[2]} x {shape[3]} pixels: its first block halves the {before[0]} x {before[1]} of the module "
             f"before it, once.")
 
 
@@ -180,31 +204,38 @@ def _wrong_size(i, shape, expected, right):
 
 CONV1, CONV2, CONV3, NORM = 64 * 128 * 9, 128 * 128 * 9, 64 * 128, 2 * 128  # without biases
 
-MISSTEPS = (  # (what it is about, how much it changes the count, message); two of them may come together
-    ("biases", -5 * 128, "the biases are missing: each of the five convolutions has one per output channel."),
-    ("norms", -4 * NORM, "the batch norms are missing: each block has two, with a scale and a shift per channel."),
-    ("norms", -2 * NORM, "only half of the batch norms' parameters are there: each block has two norms, each norm a "
-                         "scale and a shift for each channel."),
-    ("norms", +4 * NORM, "running means and variances are no parameters: no gradient descent changes them."),
-    ("norms", +4 * NORM + 4, "that is the size of the state_dict: running means, variances and counters are no "
-                             "parameters."),
-    ("norms", +NORM, "there is no batch norm on the shortcut here (torchvision has one there)."),
-    ("shortcut", -CONV3 - 128, "the 1x1 convolution on the shortcut of the first block is missing."),
-    ("shortcut", +8 * CONV3, "the convolution on the shortcut is 1x1, not 3x3: it has a ninth of the weights that you "
-                             "counted."),
-    ("shortcut", CONV3 + 128, "only the first block has a 1x1 convolution on its shortcut; the second adds its input "
-                              "as it is."),
-    ("shortcut", 128 * 128 + 128, "only the first block has a 1x1 convolution on its shortcut; the second adds its "
-                                  "input as it is."),
-    ("channels", CONV2 - CONV1, "the first convolution of the first block gets 64 channels, not 128."),
-    ("channels", CONV1 - CONV2, "only the first convolution gets 64 channels; the three others get 128."),
-    ("channels", 2 * (CONV1 - CONV2), "only the first convolution of the module gets 64 channels; the three others get "
-                                      "128."),
-    ("channels", 3 * (CONV1 - CONV2), "only the first convolution of the module gets 64 channels; the three others get "
-                                      "128."),
-    ("kernels", -(CONV1 + 3 * CONV2) * 2 // 3, "a 3x3 kernel has 9 weights for each pair of channels, not 3."),
-    ("kernels", -(CONV1 + 3 * CONV2) * 8 // 9, "the kernels of the branch are 3x3: 9 weights for each pair of "
-                                               "channels."),
+MISSTEPS = (  # (what it is about, how much it changes the count, code, message); two of them may come together
+    ("biases", -5 * 128, "no_biases",
+     "the biases are missing: each of the five convolutions has one per output channel."),
+    ("norms", -4 * NORM, "no_norms",
+     "the batch norms are missing: each block has two, with a scale and a shift per channel."),
+    ("norms", -2 * NORM, "half_the_norms",
+     "only half of the batch norms' parameters are there: each block has two norms, each norm a scale and a shift for "
+     "each channel."),
+    ("norms", +4 * NORM, "running_averages",
+     "running means and variances are no parameters: no gradient descent changes them."),
+    ("norms", +4 * NORM + 4, "state_dict",
+     "that is the size of the state_dict: running means, variances and counters are no parameters."),
+    ("norms", +NORM, "norm_on_shortcut", "there is no batch norm on the shortcut here (torchvision has one there)."),
+    ("shortcut", -CONV3 - 128, "no_shortcut", "the 1x1 convolution on the shortcut of the first block is missing."),
+    ("shortcut", +8 * CONV3, "shortcut_3x3",
+     "the convolution on the shortcut is 1x1, not 3x3: it has a ninth of the weights that you counted."),
+    ("shortcut", CONV3 + 128, "two_shortcuts",
+     "only the first block has a 1x1 convolution on its shortcut; the second adds its input as it is."),
+    ("shortcut", 128 * 128 + 128, "two_shortcuts",
+     "only the first block has a 1x1 convolution on its shortcut; the second adds its input as it is."),
+    ("channels", CONV2 - CONV1, "no_conv_gets_64",
+     "the first convolution of the first block gets 64 channels, not 128."),
+    ("channels", CONV1 - CONV2, "two_convs_get_64",
+     "only the first convolution gets 64 channels; the three others get 128."),
+    ("channels", 2 * (CONV1 - CONV2), "three_convs_get_64",
+     "only the first convolution of the module gets 64 channels; the three others get 128."),
+    ("channels", 3 * (CONV1 - CONV2), "four_convs_get_64",
+     "only the first convolution of the module gets 64 channels; the three others get 128."),
+    ("kernels", -(CONV1 + 3 * CONV2) * 2 // 3, "kernels_of_3_weights",
+     "a 3x3 kernel has 9 weights for each pair of channels, not 3."),
+    ("kernels", -(CONV1 + 3 * CONV2) * 8 // 9, "kernels_1x1",
+     "the kernels of the branch are 3x3: 9 weights for each pair of channels."),
 )
 
 
@@ -233,35 +264,40 @@ def model_parameters(count):
         return (f"{right:,}: {first:,} in the first block, of which {CONV3 + 128:,} on the shortcut, and {second:,} in "
                 f"the second. The batch norms have {4 * NORM:,} of them: next to nothing.")
     others = {
-        first: "that is the first block alone: the module has two.",
-        second: "that is the second block alone: the module has two.",
-        2 * first: "the second block is not like the first: it gets 128 channels, and its shortcut has no convolution.",
-        2 * second: "the first block is not like the second: it gets 64 channels, and its shortcut has a 1x1 "
-                    "convolution.",
-        counts["b2"]: "that is b2, the module before it. Its blocks have 64 channels.",
-        counts["b4"]: "that is b4, the module behind it. Its blocks have 256 channels.",
-        counts["b5"]: "that is b5. b3 is the second of the four modules, the one with 128 channels.",
-        counts["net"]: "that is the whole network. Only b3 was asked for.",
-        right - 5 * 128 + NORM: "that is torchvision's count: no biases, but a batch norm on the shortcut. Here it is "
-                                "the other way round.",
-        right - 5 * 128 - 4 * NORM: "those are the weights of the convolutions. They have biases too, and batch norms "
-                                    "have parameters.",
-        right - 128: "the 1x1 convolution on the shortcut has biases too.",
-        right - CONV3 - 5 * 128: "two things: the 1x1 convolution on the shortcut of the first block is missing, and "
-                                 "so are the biases of the others.",
-        CONV1 + 3 * CONV2: "those are the weights of the four 3x3 convolutions alone. What else has numbers that are "
-                           "learnt?",
+        first: ("first_block_alone", "that is the first block alone: the module has two."),
+        second: ("second_block_alone", "that is the second block alone: the module has two."),
+        2 * first: ("first_block_twice", "the second block is not like the first: it gets 128 channels, and its "
+                                         "shortcut has no convolution."),
+        2 * second: ("second_block_twice", "the first block is not like the second: it gets 64 channels, and its "
+                                           "shortcut has a 1x1 convolution."),
+        counts["b2"]: ("count_of_b2", "that is b2, the module before it. Its blocks have 64 channels."),
+        counts["b4"]: ("count_of_b4", "that is b4, the module behind it. Its blocks have 256 channels."),
+        counts["b5"]: ("count_of_b5", "that is b5. b3 is the second of the four modules, the one with 128 channels."),
+        counts["net"]: ("count_of_network", "that is the whole network. Only b3 was asked for."),
+        right - 5 * 128 + NORM: ("torchvision", "that is torchvision's count: no biases, but a batch norm on the "
+                                                "shortcut. Here it is the other way round."),
+        right - 5 * 128 - 4 * NORM: ("weights_alone", "those are the weights of the convolutions. They have biases "
+                                                      "too, and batch norms have parameters."),
+        right - 128: ("no_bias_on_shortcut", "the 1x1 convolution on the shortcut has biases too."),
+        right - CONV3 - 5 * 128: ("no_biases+no_shortcut", "two things: the 1x1 convolution on the shortcut of the "
+                                                           "first block is missing, and so are the biases of the "
+                                                           "others."),
+        CONV1 + 3 * CONV2: ("branch_weights_alone", "those are the weights of the four 3x3 convolutions alone. What "
+                                                    "else has numbers that are learnt?"),
     }
     if answer in others:
-        raise Wrong(others[answer])
-    for _, change, message in MISSTEPS:
+        raise Wrong(*others[answer])
+    for _, change, code, message in MISSTEPS:
         if answer == right + change:
-            raise Wrong(message)
-    for (kind, change, message), (other_kind, other_change, other_message) in itertools.combinations(MISSTEPS, 2):
+            raise Wrong(code, message)
+    for one, other in itertools.combinations(MISSTEPS, 2):
+        (kind, change, code, message), (other_kind, other_change, other_code, other_message) = one, other
         if kind != other_kind and answer == right + change + other_change:
-            raise Wrong(f"two things: {message} And: {other_message}")
-    raise Wrong(f"{answer:,.10g} is too {'many' if answer > right else 'few'}. Write down the five layers of the first "
-                f"block and the four of the second, one below the other, and count each.")
+            raise Wrong(f"{code}+{other_code}", f"two things: {message} And: {other_message}")
+    how_many = "many" if answer > right else "few"
+    raise Wrong(f"too_{how_many}",
+                f"{answer:,.10g} is too {how_many}. Write down the five layers of the first block and the four of the "
+                f"second, one below the other, and count each.")
 
 
 # --- networks that the reader builds: watch one run, then compare ---
@@ -365,16 +401,19 @@ def _run(net, shape):
 def _expect_network(net):
     """Wrong unless it is a network that holds numbers."""
     if net is None:
-        raise Wrong("your network is None: does the function end with a `return`?")
+        raise Wrong("network_is_none", "your network is None: does the function end with a `return`?")
     if isinstance(net, (list, tuple)):
-        raise Wrong(f"your network is a {type(net).__name__}: put its parts into one nn.Sequential(...), with a * "
+        raise Wrong("network_is_list",
+                    f"your network is a {type(net).__name__}: put its parts into one nn.Sequential(...), with a * "
                     f"before a list of blocks.")
     if isinstance(net, type):
-        raise Wrong(f"the answer must be a network, got the class {net.__name__}: make an object of it.")
+        raise Wrong("network_is_class",
+                    f"the answer must be a network, got the class {net.__name__}: make an object of it.")
     if not isinstance(net, nn.Module):
-        raise Wrong(f"the answer must be a network, an nn.Module, got {str(net)[:60]!r}.")
+        raise Wrong("no_network", f"the answer must be a network, an nn.Module, got {str(net)[:60]!r}.")
     if any(p.is_meta for p in net.parameters()):
-        raise Wrong('your network holds no numbers, since it was built under torch.device("meta"). Build it without.')
+        raise Wrong("network_on_meta",
+                    'your network holds no numbers, since it was built under torch.device("meta"). Build it without.')
 
 
 @dataclass(frozen=True)
@@ -424,18 +463,20 @@ def _expect_plan(net, plan):
     if run.error is not None:
         _explain_failure(run, plan)
     if not run.blocks:
-        raise Wrong(f"no residual block was called when {plan.name} ran. It is {PLAIN}.")
+        raise Wrong("no_blocks", f"no residual block was called when {plan.name} ran. It is {PLAIN}.")
     _expect_counts(run, plan)
     _expect_flow(run, plan)
     _expect_head(run)
     _expect_total(net, run, plan)
     other = _run(net, plan.other_shape)
     if other.error is not None:
-        raise Wrong(f"it runs on images of {_size(run.X)}, but fails on a batch of another size, "
+        raise Wrong("fails_on_other_size",
+                    f"it runs on images of {_size(run.X)}, but fails on a batch of another size, "
                     f"{tuple(other.X.shape)}: {other.error}. Is a size written down where AdaptiveAvgPool2d((1, 1)) "
                     f"and Flatten() need none?")
     if tuple(other.Y.shape) != (plan.other_shape[0], 10):
-        raise Wrong(f"for images of shape {tuple(other.X.shape)} it gives {tuple(other.Y.shape)}, not ten scores for "
+        raise Wrong("other_size_wrong_shape",
+                    f"for images of shape {tuple(other.X.shape)} it gives {tuple(other.Y.shape)}, not ten scores for "
                     f"each image.")
 
 
@@ -450,39 +491,47 @@ def _expect_stem(run, plan):
     kernel, stride, padding, has_pool = plan.stem
     convs, norms = run.layers(nn.Conv2d), run.layers(nn.BatchNorm2d)
     if not run.blocks and not convs:
-        raise Wrong(f"no convolution was called when {plan.name} ran. It is {PLAIN}; modules in a plain Python list do "
+        raise Wrong("no_convolution",
+                    f"no convolution was called when {plan.name} ran. It is {PLAIN}; modules in a plain Python list do "
                     f"not count.")
     if not convs:
-        raise Wrong("the stem is missing: before the first block come a convolution, batch norm, ReLU"
+        raise Wrong("no_stem",
+                    "the stem is missing: before the first block come a convolution, batch norm, ReLU"
                     + (" and maximum pooling." if has_pool else "."))
     conv = convs[0].module
     if conv.in_channels != 1:
-        raise Wrong(f"the first convolution takes {conv.in_channels} channels, but the images are grey: 1 channel.")
+        raise Wrong("stem_for_colour",
+                    f"the first convolution takes {conv.in_channels} channels, but the images are grey: 1 channel.")
     if len(convs) > 1 and (run.blocks or run.error):
-        raise Wrong(f"the stem has {len(convs)} convolutions, where one was expected.")
+        raise Wrong("stem_of_several_convs", f"the stem has {len(convs)} convolutions, where one was expected.")
     if conv.kernel_size != (kernel, kernel):
-        raise Wrong(f"the stem's convolution is {conv.kernel_size[0]}x{conv.kernel_size[1]}, not {kernel}x{kernel}."
+        raise Wrong("stem_kernel",
+                    f"the stem's convolution is {conv.kernel_size[0]}x{conv.kernel_size[1]}, not {kernel}x{kernel}."
                     + (" Is the new stem in the network? It goes to net[0]." if not has_pool else ""))
     if conv.out_channels != 64:
-        raise Wrong(f"the stem's convolution gives {conv.out_channels} channels, not 64.")
+        raise Wrong("stem_channels", f"the stem's convolution gives {conv.out_channels} channels, not 64.")
     if conv.stride != (stride, stride):
-        raise Wrong(f"the stem's convolution has stride {conv.stride[0]}, not {stride}"
+        raise Wrong("stem_stride",
+                    f"the stem's convolution has stride {conv.stride[0]}, not {stride}"
                     + (", so it halves an image that is small already." if stride == 1 else "."))
     if conv.padding not in ((padding, padding), "same"):
-        raise Wrong(f"the stem's convolution has padding {conv.padding}, but a {kernel}x{kernel} kernel needs "
+        raise Wrong("stem_padding",
+                    f"the stem's convolution has padding {conv.padding}, but a {kernel}x{kernel} kernel needs "
                     f"{padding}: without it {run.X.shape[2]} pixels become {convs[0].Y.shape[2]}.")
     if conv.groups != 1 or conv.dilation != (1, 1):
-        raise Wrong("the stem's convolution has groups or a dilation; it is an ordinary one.")
+        raise Wrong("stem_groups_or_dilation",
+                    "the stem's convolution has groups or a dilation; it is an ordinary one.")
     if not run.blocks:
         return
     if not norms:
-        raise Wrong("the stem has no batch norm: it comes between the convolution and the ReLU.")
+        raise Wrong("stem_without_norm", "the stem has no batch norm: it comes between the convolution and the ReLU.")
     h = run.blocks[0].X
     if not _fits(_stem_output(run, conv, norms[0].module, has_pool), h):
         with torch.no_grad(), in_mode(norms[0].module, training=True):
-            diagnose(h, _stem_mistakes(run.X, conv, norms[0].module, has_pool),
-                     f"what the stem gives, {tuple(h.shape)}, is not what convolution, batch norm, ReLU"
-                     f"{' and maximum pooling' if has_pool else ' alone'} give, one after the other.")
+            diagnose(h, _stem_mistakes(run.X, conv, norms[0].module, has_pool), otherwise=(
+                "stem_computes_otherwise",
+                f"what the stem gives, {tuple(h.shape)}, is not what convolution, batch norm, ReLU"
+                f"{' and maximum pooling' if has_pool else ' alone'} give, one after the other."))
 
 
 def _fits(a, b):
@@ -503,29 +552,38 @@ def _stem_mistakes(X, conv, norm, has_pool):
     z = conv(X)
     h = norm(z)
     mistakes = [
-        ("the ReLU of the stem is missing.", lambda: pool(h)),
-        ("the stem's batch norm comes after the ReLU; it belongs before it.", lambda: pool(norm(F.relu(z)))),
-        ("batch norm and ReLU are missing in the stem.", lambda: pool(z)),
-        ("the stem's batch norm is not used.", lambda: pool(F.relu(z))),
+        ("stem_without_relu", "the ReLU of the stem is missing.", lambda: pool(h)),
+        ("stem_norm_after_relu", "the stem's batch norm comes after the ReLU; it belongs before it.",
+         lambda: pool(norm(F.relu(z)))),
+        ("stem_without_norm_relu", "batch norm and ReLU are missing in the stem.", lambda: pool(z)),
+        ("stem_norm_unused", "the stem's batch norm is not used.", lambda: pool(F.relu(z))),
     ]
     a = F.relu(h)
     if has_pool:
         return [*mistakes,
-                ("the maximum pooling of the stem is missing: 3x3, stride 2, padding 1.", lambda: a),
-                ("the stem's pooling has stride 1; it halves height and width.", lambda: F.max_pool2d(a, 3, 1, 1)),
-                ("the stem's pooling is 2x2; in table 1 it is 3x3, with stride 2, and it needs padding 1.",
+                ("stem_without_pooling", "the maximum pooling of the stem is missing: 3x3, stride 2, padding 1.",
+                 lambda: a),
+                ("stem_pooling_stride", "the stem's pooling has stride 1; it halves height and width.",
+                 lambda: F.max_pool2d(a, 3, 1, 1)),
+                ("stem_pooling_2x2",
+                 "the stem's pooling is 2x2; in table 1 it is 3x3, with stride 2, and it needs padding 1.",
                  lambda: F.max_pool2d(a, 2, 2)),
-                ("the stem's pooling has no padding: it is 3x3, with stride 2 and padding 1.",
+                ("stem_pooling_padding", "the stem's pooling has no padding: it is 3x3, with stride 2 and padding 1.",
                  lambda: F.max_pool2d(a, 3, 2)),
-                ("the stem's pooling takes the mean; in table 1 it is the maximum.", lambda: F.avg_pool2d(a, 3, 2, 1)),
-                ("the stem's pooling comes before the batch norm: the order is convolution, batch norm, ReLU, pooling.",
+                ("stem_pooling_mean", "the stem's pooling takes the mean; in table 1 it is the maximum.",
+                 lambda: F.avg_pool2d(a, 3, 2, 1)),
+                ("stem_pooling_before_norm",
+                 "the stem's pooling comes before the batch norm: the order is convolution, batch norm, ReLU, pooling.",
                  lambda: F.relu(norm(F.max_pool2d(z, 3, 2, 1))))]
     return [*mistakes,
-            ("there is still a maximum pooling in the stem, which halves an image that is small already.",
+            ("stem_pooling_left",
+             "there is still a maximum pooling in the stem, which halves an image that is small already.",
              lambda: F.max_pool2d(a, 3, 2, 1)),
-            ("there is still a maximum pooling in the stem. With its stride of 1 it halves nothing, but it coarsens.",
+            ("stem_pooling_left_unstrided",
+             "there is still a maximum pooling in the stem. With its stride of 1 it halves nothing, but it coarsens.",
              lambda: F.max_pool2d(a, 3, 1, 1)),
-            ("there is still a maximum pooling in the stem.", lambda: F.max_pool2d(a, 2, 2))]
+            ("stem_pooling_left_2x2", "there is still a maximum pooling in the stem.",
+             lambda: F.max_pool2d(a, 2, 2))]
 
 
 # --- the modules ---
@@ -546,38 +604,49 @@ def _expect_modules(run, plan):
     blocks = run.blocks
     kinds = {_kind(c.module) for c in blocks}
     if "plain" in kinds:
-        raise Wrong("these are blocks without a shortcut (Plain...): a ResNet is built of d2l.Residual or "
+        raise Wrong("blocks_without_shortcut",
+                    "these are blocks without a shortcut (Plain...): a ResNet is built of d2l.Residual or "
                     "d2l.Bottleneck.")
     if kinds == {"basic"} and plan.kind == "bottleneck":
-        raise Wrong(f"all blocks are basic ones, with two 3x3 convolutions. From 50 layers on table 1 has bottlenecks: "
+        raise Wrong("basic_blocks",
+                    f"all blocks are basic ones, with two 3x3 convolutions. From 50 layers on table 1 has bottlenecks: "
                     f"pass block=d2l.Bottleneck{' to resnet_block' if plan.name == 'ResNet-50' else ''}.")
     if kinds == {"bottleneck"} and plan.kind == "basic":
-        raise Wrong(f"the blocks are bottlenecks (1x1, 3x3, 1x1); {plan.name} has blocks of two 3x3 convolutions, "
+        raise Wrong("bottlenecks",
+                    f"the blocks are bottlenecks (1x1, 3x3, 1x1); {plan.name} has blocks of two 3x3 convolutions, "
                     f"d2l.Residual.")
     if kinds != {plan.kind}:
-        raise Wrong(f"the blocks are of several kinds ({', '.join(sorted(kinds))}); all blocks of {plan.name} are of "
+        raise Wrong("several_kinds_of_blocks",
+                    f"the blocks are of several kinds ({', '.join(sorted(kinds))}); all blocks of {plan.name} are of "
                     f"the same kind.")
     if len({id(c.module) for c in blocks}) < len(blocks):
-        raise Wrong("the same block is called more than once, so these layers share their weights. `[block] * 3` "
+        raise Wrong("shared_block",
+                    "the same block is called more than once, so these layers share their weights. `[block] * 3` "
                     "repeats one object; make a new block in each round of a loop.")
     groups = _group(blocks)
     channels, counts = tuple(_channels(group[0].module)[1] for group in groups), tuple(map(len, groups))
     if any(c.Y is None for c in blocks):
         return  # it failed half-way, and that says more than what was seen until then
     if plan.kind == "bottleneck" and channels == RESNET34.channels:
-        raise Wrong(f"the modules have {_and(channels)} channels, but in a bottleneck num_channels is what leaves it, "
+        raise Wrong("num_channels_is_width",
+                    f"the modules have {_and(channels)} channels, but in a bottleneck num_channels is what leaves it, "
                     f"four times the width of its 3x3 convolution: {_and(plan.channels)}.")
     if len(groups) != 4:
-        raise Wrong(f"there are {len(groups)} modules ({_and(counts)} blocks with {_and(channels)} channels), but "
+        raise Wrong("number_of_modules",
+                    f"there are {len(groups)} modules ({_and(counts)} blocks with {_and(channels)} channels), but "
                     f"table 1 has four with {_and(plan.channels)}.")
     if channels != plan.channels:
-        raise Wrong(f"the modules have {_and(channels)} channels, where {plan.name} has {_and(plan.channels)}.")
+        raise Wrong("module_channels",
+                    f"the modules have {_and(channels)} channels, where {plan.name} has {_and(plan.channels)}.")
     if counts != plan.counts:
         known = [f"ResNet-{depth}" for depth, numbers in NUM_RESIDUALS.items() if numbers == counts]
         i = next(i for i in range(4) if counts[i] != plan.counts[i])
-        raise Wrong(f"the modules have {_and(counts)} blocks: " + (
-            f"those are the numbers of {_and(known)}. {plan.name} has {_and(plan.counts)}." if known else
-            f"{MODULES[i]} must have {plan.counts[i]} in {plan.name}, not {counts[i]}."))
+        have = f"the modules have {_and(counts)} blocks:"
+        if known:
+            raise Wrong("blocks_of_other_depth",
+                        f"{have} those are the numbers of {_and(known)}. {plan.name} has {_and(plan.counts)}.")
+        raise Wrong("number_of_blocks",
+                    f"{have} {MODULES[i]} must have {plan.counts[i]} in {plan.name}, not {counts[i]}.")
     _expect_sizes(groups)
 
 
@@ -589,14 +658,17 @@ def _expect_sizes(groups):
     for i, (name, group) in enumerate(zip(MODULES, groups, strict=True)):
         before, after = group[0].X.shape[2], group[-1].Y.shape[2]
         if i == 0 and after != before:
-            raise Wrong(f"b2 makes {after} pixels of {before}, but it must keep the size: first_block=True is missing.")
+            raise Wrong("b2_halves",
+                        f"b2 makes {after} pixels of {before}, but it must keep the size: first_block=True is missing.")
         if i > 0 and after == before:
-            raise Wrong(f"{name} keeps the {before} pixels: its first block must halve them. first_block=True is for "
+            raise Wrong("module_keeps_size",
+                        f"{name} keeps the {before} pixels: its first block must halve them. first_block=True is for "
                         f"b2 alone.")
         if i > 0 and after != -(-before // 2):
-            raise Wrong(f"{name} makes {after} pixels of {before}: only its first block halves, once.")
+            raise Wrong("module_halves_twice",
+                        f"{name} makes {after} pixels of {before}: only its first block halves, once.")
         if i > 0 and group[0].Y.shape[2] == before:
-            raise Wrong(f"{name} halves the image in a later block; the first one does that.")
+            raise Wrong("module_halves_late", f"{name} halves the image in a later block; the first one does that.")
 
 
 def _expect_counts(run, plan):
@@ -605,8 +677,9 @@ def _expect_counts(run, plan):
         for i, (mine, reference) in enumerate(zip(group, module, strict=True), start=1):
             count, expected = count_parameters(mine.module), count_parameters(reference)
             if count != expected:
-                raise Wrong(f"block {i} of {name} has {count:,} parameters, where {expected:,} were expected: "
-                            + _wrong_count(mine.module, reference))
+                code, message = _wrong_count(mine.module, reference)
+                raise Wrong(code, f"block {i} of {name} has {count:,} parameters, where {expected:,} were expected: "
+                            + message)
 
 
 def _expect_total(net, run, plan):
@@ -614,33 +687,40 @@ def _expect_total(net, run, plan):
     total, expected = count_parameters(net), count_parameters(plan.reference)
     unused = total - sum(count_parameters(module) for module in {c.module for c in run.calls})
     if unused:
-        raise Wrong(f"{unused:,} parameters belong to layers that the network never uses. Take them out.")
+        raise Wrong("unused_layers",
+                    f"{unused:,} parameters belong to layers that the network never uses. Take them out.")
     if run.layers(nn.Linear, behind=True)[0].module.bias is None:
-        raise Wrong("the linear layer has no bias: leave out bias=False.")
+        raise Wrong("linear_without_bias", "the linear layer has no bias: leave out bias=False.")
     if run.layers(nn.Conv2d)[0].module.bias is None:
         expected -= 64
     if total != expected:
-        raise Wrong(f"it has {total:,} parameters, where {expected:,} were expected. The blocks and the linear layer "
+        raise Wrong("stem_parameters",
+                    f"it has {total:,} parameters, where {expected:,} were expected. The blocks and the linear layer "
                     f"are right: look at the stem.")
 
 
 def _wrong_count(mine, reference):
+    """(code, message)."""
     convs, expected = ([part for part in block.modules() if isinstance(part, nn.Conv2d)] for block in (mine, reference))
     norms, expected_norms = (sum(isinstance(part, nn.BatchNorm2d) for part in block.modules())
                              for block in (mine, reference))
     if len(convs) > len(expected):
-        return "it has a 1x1 convolution on its shortcut, though its input and its output have the same shape."
+        return ("block_with_needless_1x1",
+                "it has a 1x1 convolution on its shortcut, though its input and its output have the same shape.")
     if len(convs) < len(expected):
-        return "it has no 1x1 convolution on its shortcut, though its output has another shape than its input."
+        return ("block_without_1x1",
+                "it has no 1x1 convolution on its shortcut, though its output has another shape than its input.")
     if norms > expected_norms:
-        return "it has a batch norm too many. As in the article, none stands on the shortcut (torchvision's has one)."
+        return ("block_with_needless_norm",
+                "it has a batch norm too many. As in the article, none stands on the shortcut (torchvision's has one).")
     if norms < expected_norms:
-        return "a batch norm is missing."
+        return "block_without_norm", "a batch norm is missing."
     if any(conv.bias is None for conv in convs):
-        return "its convolutions have no biases. d2l.Residual and d2l.Bottleneck have them."
+        return "block_without_biases", "its convolutions have no biases. d2l.Residual and d2l.Bottleneck have them."
     if sorted(conv.kernel_size for conv in convs) != sorted(conv.kernel_size for conv in expected):
-        return "its kernels have other sizes; is the one on the shortcut 3x3, as in the article's listing?"
-    return "its convolutions have other channels."
+        return ("block_kernels",
+                "its kernels have other sizes; is the one on the shortcut 3x3, as in the article's listing?")
+    return "block_channels", "its convolutions have other channels."
 
 
 # --- what flows through, and the end ---
@@ -649,7 +729,8 @@ def _expect_flow(run, plan):
     """Wrong unless each block computes what it should and hands it to the next."""
     for before, after in itertools.pairwise(run.blocks):
         if before.Y is None or not _fits(before.Y, after.X):
-            raise Wrong("between two blocks something changes what the first one gives: the blocks follow each other "
+            raise Wrong("changed_between_blocks",
+                        "between two blocks something changes what the first one gives: the blocks follow each other "
                         "directly.")
     references = itertools.chain.from_iterable(plan.reference[1:5])
     for c, reference in zip(run.blocks, references, strict=True):
@@ -662,7 +743,8 @@ def _expect_block(c, reference):
     name, model = f"your {type(c.module).__name__}", type(reference)
     layers = _layers_of(c, model.forward)
     if layers is None:
-        raise Wrong(f"{name} does not compute what {model.__name__} computes with the same layers. The exercises of "
+        raise Wrong("block_computes_otherwise",
+                    f"{name} does not compute what {model.__name__} computes with the same layers. The exercises of "
                     f"notebook 2 say more about a block of your own.")
     keys = [key for key, layer in sorted(vars(layers).items()) if key.startswith("conv") and layer is not None]
     mine, expected = ([_geometry(getattr(block, key)) for key in keys] for block in (layers, reference))
@@ -672,11 +754,13 @@ def _expect_block(c, reference):
     for have, want in zip(mine, expected, strict=True):
         for what, value in want.items():
             if have[what] != value:
-                raise Wrong(f"in {name} a convolution with a kernel of {want['kernel']} has {what} {have[what]}, "
+                raise Wrong(f"block_conv_{what}",
+                            f"in {name} a convolution with a kernel of {want['kernel']} has {what} {have[what]}, "
                             f"where {value} was expected.")
     with in_mode(c.module, training=True):
         if not same_gradient(c.module, functools.partial(model.forward, layers), c.X):
-            raise Wrong(f"{name} computes the right numbers, but no gradient flows through it as it should: "
+            raise Wrong("block_cuts_gradient",
+                        f"{name} computes the right numbers, but no gradient flows through it as it should: "
                         f"{WHAT_CUTS_GRADIENTS}")
 
 
@@ -714,41 +798,48 @@ def _expect_head(run):
     """Wrong unless mean and one linear layer follow the last block."""
     N = len(run.X)
     if not isinstance(run.Y, torch.Tensor):
-        raise Wrong(f"the network returns a {type(run.Y).__name__}, where a tensor was expected. Is the last line of "
+        raise Wrong("returns_no_tensor",
+                    f"the network returns a {type(run.Y).__name__}, where a tensor was expected. Is the last line of "
                     f"forward a `return`?")
     linears, h = run.layers(nn.Linear, behind=True), run.blocks[-1].Y
     if not linears:
-        raise Wrong(f"no linear layer follows the last block: the output has the shape {tuple(run.Y.shape)}, where ten "
+        raise Wrong("no_linear_layer",
+                    f"no linear layer follows the last block: the output has the shape {tuple(run.Y.shape)}, where ten "
                     f"scores for each of the {N} images were expected.")
     if len(linears) > 1:
-        raise Wrong(f"{len(linears)} linear layers follow the last block; a ResNet has one.")
+        raise Wrong("several_linear_layers", f"{len(linears)} linear layers follow the last block; a ResNet has one.")
     linear = linears[0].module
     if linear.out_features != 10:
-        raise Wrong(f"the linear layer gives {linear.out_features:,} numbers"
+        raise Wrong("classes_of_imagenet" if linear.out_features == 1000 else "number_of_classes",
+                    f"the linear layer gives {linear.out_features:,} numbers"
                     + (": that is for ImageNet's classes, and Fashion-MNIST has 10." if linear.out_features == 1000 else
                        ", but there are 10 classes."))
     with torch.no_grad():
         logits = linear(h.mean((2, 3))) if linear.in_features == h.shape[1] else None
         if logits is None or not _fits(run.Y, logits):
-            diagnose(run.Y, _head_mistakes(linear, h, logits),
-                     f"what follows the last block is not the mean of each map and then the linear layer: the output, "
-                     f"{tuple(run.Y.shape)}, is something else. The end is AdaptiveAvgPool2d((1, 1)), Flatten(), "
-                     f"Linear.")
+            diagnose(run.Y, _head_mistakes(linear, h, logits), otherwise=(
+                "head_computes_otherwise",
+                f"what follows the last block is not the mean of each map and then the linear layer: the output, "
+                f"{tuple(run.Y.shape)}, is something else. The end is AdaptiveAvgPool2d((1, 1)), Flatten(), Linear."))
     if not run.Y.requires_grad:
-        raise Wrong(f"no gradient flows through the network: {WHAT_CUTS_GRADIENTS}")
+        raise Wrong("no_gradient", f"no gradient flows through the network: {WHAT_CUTS_GRADIENTS}")
 
 
 def _head_mistakes(linear, h, logits):
     softmax = ("there is a softmax at the end, as table 1 has it. Here the network gives logits: the cross-entropy "
                "loss of PyTorch takes the softmax itself.")
     return (
-        (softmax, lambda: logits.softmax(1)),
-        (softmax.replace("a softmax", "a log-softmax", 1), lambda: logits.log_softmax(1)),
-        ("there is a softmax at the end, and over the examples at that; leave it out.", lambda: logits.softmax(0)),
-        ("there is a ReLU after the linear layer: logits may be negative.", lambda: F.relu(logits)),
-        ("there is a sigmoid after the linear layer: logits have no bounds.", lambda: logits.sigmoid()),
-        ("the pooling at the end takes the maximum; it is the mean.", lambda: linear(h.amax((2, 3)))),
-        ("the pooling at the end takes the sum; it is the mean.", lambda: linear(h.sum((2, 3)))),
+        ("softmax", softmax, lambda: logits.softmax(1)),
+        ("log_softmax", softmax.replace("a softmax", "a log-softmax", 1), lambda: logits.log_softmax(1)),
+        ("softmax_over_examples", "there is a softmax at the end, and over the examples at that; leave it out.",
+         lambda: logits.softmax(0)),
+        ("relu_after_linear", "there is a ReLU after the linear layer: logits may be negative.",
+         lambda: F.relu(logits)),
+        ("sigmoid_after_linear", "there is a sigmoid after the linear layer: logits have no bounds.",
+         lambda: logits.sigmoid()),
+        ("maximum_at_the_end", "the pooling at the end takes the maximum; it is the mean.",
+         lambda: linear(h.amax((2, 3)))),
+        ("sum_at_the_end", "the pooling at the end takes the sum; it is the mean.", lambda: linear(h.sum((2, 3)))),
     )
 
 
@@ -761,36 +852,43 @@ def _explain_failure(run, plan):
         raise run.error  # between the layers, in the reader's own forward
     module, X = failed.module, failed.X
     if isinstance(module, nn.Linear):
-        raise Wrong(_wrong_input_of_linear(module, X, run))
+        raise Wrong(*_wrong_input_of_linear(module, X, run))
     if isinstance(module, nn.AvgPool2d) and run.blocks:
-        raise Wrong(f"the pooling at the end has a window of fixed size, which does not fit images of {_size(run.X)}: "
+        raise Wrong("pooling_of_fixed_size",
+                    f"the pooling at the end has a window of fixed size, which does not fit images of {_size(run.X)}: "
                     f"b5 makes {_size(X)} of them. AdaptiveAvgPool2d((1, 1)) fits any size.")
     if failed.is_block and X.dim() == 4 and _channels(module)[0] != X.shape[1]:
         made = f"a block was made for {_channels(module)[0]} channels, but gets {X.shape[1]}"
         if failed is run.blocks[0]:
-            raise Wrong(f"{made}: no module comes before it, only the stem, and that is what leaves the stem.")
+            raise Wrong("first_block_channels",
+                        f"{made}: no module comes before it, only the stem, and that is what leaves the stem.")
         hint = " What leaves b2 of ResNet-50 has 256." if plan.kind == "bottleneck" and X.shape[1] == 256 else ""
-        raise Wrong(f"{made}: the input_channels of a module are the num_channels of the one before it.{hint}")
+        raise Wrong("channels_do_not_meet",
+                    f"{made}: the input_channels of a module are the num_channels of the one before it.{hint}")
     if failed.is_block and type(module) not in (Residual, Bottleneck):
         raise run.error  # in the reader's own block
-    raise Wrong(f"it fails on {len(run.X)} images of {_size(run.X)}, in a {type(module).__name__} that gets a tensor "
+    raise Wrong("fails_in_layer",
+                f"it fails on {len(run.X)} images of {_size(run.X)}, in a {type(module).__name__} that gets a tensor "
                 f"of shape {tuple(X.shape)}: {run.error}")
 
 
 def _wrong_input_of_linear(linear, X, run):
+    """(code, message)."""
     shape, n = tuple(X.shape), linear.in_features
     maps = run.blocks[-1].Y if run.blocks else None
     C = maps.shape[1] if maps is not None else None
+    gets = f"the linear layer gets a tensor of shape {shape}"
     if X.dim() == 4 and shape[2:] == (1, 1) and n == shape[1]:
-        return f"the linear layer gets a tensor of shape {shape}: nn.Flatten() is missing between the pooling and it."
+        return "no_flatten", f"{gets}: nn.Flatten() is missing between the pooling and it."
     if X.dim() == 4 and n == shape[1]:
-        return f"the linear layer gets a tensor of shape {shape}: pooling and nn.Flatten() are missing before it."
+        return "no_pooling+no_flatten", f"{gets}: pooling and nn.Flatten() are missing before it."
     if maps is not None and X.dim() == 2 and shape[1] == maps[0].numel() > C:
-        return (f"no pooling to one pixel comes before nn.Flatten(): the linear layer gets all {C} maps of "
+        return ("no_pooling",
+                f"no pooling to one pixel comes before nn.Flatten(): the linear layer gets all {C} maps of "
                 f"{_size(maps)}, {shape[1]:,} numbers, and was made for {n:,}.")
     if C is not None and X.dim() == 2 and shape[1] == C:
-        return f"{C} channels leave b5, so the linear layer must take {C} numbers, not {n}."
-    return f"the linear layer was made for {n:,} inputs, but gets a tensor of shape {shape}."
+        return "linear_inputs", f"{C} channels leave b5, so the linear layer must take {C} numbers, not {n}."
+    return "shape_before_linear", f"the linear layer was made for {n:,} inputs, but gets a tensor of shape {shape}."
 
 
 # --- exercises with these ---
@@ -813,7 +911,7 @@ def resnet34_and_50(my_resnet34, my_resnet50):
             net = _build(build, plan)
             _expect_plan(net, plan)
         except Wrong as wrong:
-            raise Wrong(f"{plan.name}: {wrong}") from None
+            raise Wrong(wrong.code, f"{plan.name}: {wrong}") from None
         sizes[plan.name] = f"{count_parameters(net):,}"
         del net  # each takes a hundred megabytes
     if missing:
@@ -827,16 +925,19 @@ def _build(build, plan):
         _expect_network(build)
         return build
     if not callable(build):
-        raise Wrong(f"the answer must be a function without arguments that returns the network, got "
+        raise Wrong("no_function",
+                    f"the answer must be a function without arguments that returns the network, got "
                     f"{str(build)[:60]!r}.")
     try:
         net = build()
     except TypeError as error:
         if "list is not a Module subclass" in str(error):
-            raise Wrong("nn.Sequential got a list, but takes the layers one by one: put a * before the list, as in "
+            raise Wrong("list_without_star",
+                        "nn.Sequential got a list, but takes the layers one by one: put a * before the list, as in "
                         "nn.Sequential(*resnet_block(...)).") from None
         if "positional argument" in str(error) and getattr(build, "__name__", "?") in str(error):
-            raise Wrong(f"it must be possible to call the function without arguments, but: {error}.") from None
+            raise Wrong("takes_arguments",
+                        f"it must be possible to call the function without arguments, but: {error}.") from None
         raise
     _expect_network(net)
     return net
@@ -850,10 +951,11 @@ def _build(build, plan):
 def small_stem(net):
     """A ResNet-18 whose stem keeps the size of the image."""
     if callable(net) and not isinstance(net, (nn.Module, type)):
-        raise Wrong("the answer must be the network itself, not a function: call it.")
+        raise Wrong("function_for_network", "the answer must be the network itself, not a function: call it.")
     _expect_network(net)
     if not _blocks_of(net) and not any(isinstance(layer, nn.Linear) for layer in net.modules()):
-        raise Wrong("that is not the whole network, rather its stem: pass the network with the new stem as its first "
+        raise Wrong("stem_alone",
+                    "that is not the whole network, rather its stem: pass the network with the new stem as its first "
                     "part.")
     _expect_plan(net, SMALL)
     small, usual = (costs.model_costs(18, 28, stem=stem) for stem in ("3x3", "7x7"))
