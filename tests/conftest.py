@@ -1,15 +1,45 @@
-"""What several test files use."""
+"""What several test files use, and how the tests share the cores."""
 
+import os
 import signal
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes that compute; set before there are threads
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from mirror import idx  # noqa: F401
 
 from resnet_helpers import recipes
 from resnet_helpers.data import FashionMNIST, load_fashion_mnist_subset
+from resnet_helpers.experiments import small_net
+from resnet_helpers.limits import usable_cores
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background: checks and tests interrupt with it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers():
+    """How many processes share the tests: one for each core that this one may use, within reason for the memory."""
+    return min(usable_cores(), 8)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Notebooks come first, the last one before the others: it trains longest. Nothing shuffles their cells."""
+    cells = [item for item in items if hasattr(item, "cell_num")]
+    cells.sort(key=lambda item: item.cell_num)
+    cells.sort(key=lambda item: item.path.name, reverse=True)
+    items[:] = [*cells, *(item for item in items if not hasattr(item, "cell_num"))]
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests have measured, one after the other; nothing of it decides whether they pass."""
+    lines = [line for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed"))
+             for name, line in report.user_properties if name == "time in the browser"]
+    if lines:
+        terminalreporter.section("times in the browser")
+        for line in dict.fromkeys(lines):  # the machine is named by each test
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +56,19 @@ def few_images(monkeypatch, few):
     monkeypatch.setattr(recipes, "load_fashion_mnist", lambda root=None: few)
 
 
+@pytest.fixture
+def narrow_net(monkeypatch):
+    """A net of 6 narrow layers in the place of ResNet-18: for tests of what a run does, not of what it trains."""
+    monkeypatch.setattr(recipes, "MODELS", {18: lambda shortcuts, stem: small_net(6, shortcuts)})
+
+
+@pytest.fixture(autouse=True)
+def the_same_random_numbers():
+    """For a test, whichever came before it."""
+    import torch  # not above: the package wants to be imported before torch
+    torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def own_progress_file(monkeypatch, tmp_path):
     """Exercises that a test solves are not the reader's."""
@@ -35,7 +78,7 @@ def own_progress_file(monkeypatch, tmp_path):
 @pytest.fixture
 def group_of_one(tmp_path):
     """A process group in which this process is alone."""
-    from torch import distributed  # not above: the package wants to be imported before torch
+    from torch import distributed
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
     yield
     distributed.destroy_process_group()

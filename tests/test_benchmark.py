@@ -18,6 +18,7 @@ def report():
     return benchmark.run_all([28], [300], 3, progress=lambda line: None)
 
 
+@pytest.mark.slow
 def test_both_loops_are_measured(report):
     article, package = (Measurement(**m) for m in report["measurements"])
     assert (article.loop, package.loop) == ("article", "package")
@@ -28,6 +29,7 @@ def test_both_loops_are_measured(report):
     assert article.precision == "float32" and package.precision in PRECISIONS  # three steps: perhaps too few to choose
 
 
+@pytest.mark.slow
 def test_table_has_a_line_per_measurement_and_names_the_machine(report):
     lines = list(describe(report))
     assert lines[0].startswith(report["hardware"]["name"]) and report["versions"]["torch"] in lines[0]
@@ -53,6 +55,7 @@ def test_growth_compares_fewest_and_most_images():
                                           "memory +1 MiB")
 
 
+@pytest.mark.slow
 def test_report_is_written_and_drawn(report, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "run_all", lambda *_: report)
     assert main(["--json", str(tmp_path / "a.json"), "--picture", str(tmp_path / "a.png")]) == 0
@@ -83,6 +86,7 @@ def test_files_that_cannot_be_written_are_told_before_measuring(monkeypatch, cap
     assert end.value.code == 2 and message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_the_full_data_set_it_measures_the_subset_unless_more_was_asked_for(monkeypatch, capsys, report):
     def unavailable():
         raise DatasetUnavailableError("no network")
@@ -97,11 +101,13 @@ def test_without_the_full_data_set_it_measures_the_subset_unless_more_was_asked_
     assert main([]) == 0 and measured[1:] == [[6000, 60_000]]
 
 
+@pytest.mark.slow
 def test_unknown_memory_is_not_shown_as_none(report):
     forgetful = report | {"measurements": [m | {"memory_bytes": 0} for m in report["measurements"]]}
     assert sum("unknown" in line for line in describe(forgetful)) == 2
 
 
+@pytest.mark.slow
 def test_failed_measurement_says_why():
     with pytest.raises(RuntimeError, match="KeyError: 'nobody'"):
         measure_in_new_process("nobody", 28, 300, 1)

@@ -309,6 +309,7 @@ def test_lines_on_the_screen_hold_nothing_that_moves_the_cursor():
 
 # --- the command line ---
 
+@pytest.mark.slow
 def test_command_prints_the_table_and_a_line_per_notebook(tmp_path):
     (tmp_path / "Jörg.ipynb").write_text(DAMAGED)
     run = subprocess.run([sys.executable, "-m", "resnet_helpers.check.grade", str(tmp_path)], capture_output=True,

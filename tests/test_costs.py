@@ -94,7 +94,7 @@ def measured_steps(size, **block):
                    sum(flops.get(f"Unchecked.{name}", {}).values()) / (2 * 4)) for name, shape in shapes.items()}
 
 
-@examples(400)
+@examples(100)
 @given(blocks(shortcut_kernel_size=KERNEL_SIZES))
 def test_every_step_of_a_block_has_the_shape_parameters_and_multiply_adds_of_the_real_one(block):
     costs, measured = block_costs(**block), measured_steps(**block)
@@ -106,7 +106,7 @@ def test_every_step_of_a_block_has_the_shape_parameters_and_multiply_adds_of_the
     assert costs.input_shape == (block["input_channels"], block["size"], block["size"])
 
 
-@examples(400)
+@examples(100)
 @given(blocks(max_size=24, shortcut_kernel_size=KERNEL_SIZES))
 @example({"input_channels": 1, "num_channels": 5, "use_1x1conv": False, "strides": 1, "size": 6,
           "shortcut_kernel_size": 1})  # torch adds these without a word
@@ -125,14 +125,14 @@ def saved_bytes(net, X):
         storage = t.untyped_storage()
         if t.dim() > 1 and storage.data_ptr() not in not_counted:
             kept[storage.data_ptr()] = storage
-        return t
+        # Nothing for a backward pass, which does not come: an output that its own graph keeps would never be freed.
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda nothing: nothing):
         net.train()(X)
     return sum(storage.nbytes() for storage in kept.values())
 
 
-@examples(200)
+@examples(100)
 @given(blocks(max_channels=16, max_size=16, shortcut_kernel_size=KERNEL_SIZES))
 def test_block_keeps_for_the_backward_pass_what_autograd_saves(block):
     costs = block_costs(**block)
@@ -144,7 +144,7 @@ def test_block_keeps_for_the_backward_pass_what_autograd_saves(block):
         assert 3 * kept == saved_bytes(real_block(**block), X)
 
 
-@examples(200)
+@examples(100)
 @given(blocks(max_channels=16, max_size=12))
 def test_remedies_mend_a_real_block_and_do_no_more_than_needed(block):
     remedies = block_remedies(**block)
@@ -226,14 +226,14 @@ MODELS = {"size": st.integers(1, 256), "num_classes": st.integers(1, 1000), "in_
           "shortcuts": st.booleans(), "stem": st.sampled_from(STEMS)}
 
 
-@examples(20)
+@examples(8)
 @given(**MODELS)
 def test_stages_of_resnet18_and_34_have_the_shapes_and_costs_of_the_real_ones(**arguments):
     check_model(18, **arguments)
     check_model(34, **arguments)
 
 
-@examples(4)
+@examples(2)
 @given(**MODELS)
 def test_stages_of_deeper_models_have_the_shapes_and_costs_of_the_real_ones(**arguments):
     for depth in (50, 101, 152):
@@ -242,7 +242,7 @@ def test_stages_of_deeper_models_have_the_shapes_and_costs_of_the_real_ones(**ar
 
 @pytest.mark.parametrize("shortcuts", [True, False])
 @pytest.mark.parametrize(("depth", "runs", "max_size"), [
-    (18, 10, 128), (34, 6, 96), (50, 5, 80), (101, 2, 64), (152, 2, 48)])
+    (18, 4, 128), (34, 2, 96), (50, 2, 80), (101, 1, 64), (152, 1, 48)])
 def test_activations_are_what_autograd_saves(depth, runs, max_size, shortcuts):
     @examples(runs)
     @given(size=st.integers(1, max_size), in_channels=st.integers(1, 4))
@@ -303,7 +303,7 @@ def standardised(Z):
     return (Z - Z.mean()) / Z.std(correction=0)
 
 
-@examples(120)
+@examples(60)
 @given(st.integers(0, 9), blocks(max_channels=24, max_size=40, shortcut_kernel_size=KERNEL_SIZES))
 def test_feature_maps_have_the_counted_shapes_and_are_what_a_block_computes(label, block):
     before = torch.get_rng_state()

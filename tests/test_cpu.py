@@ -1,8 +1,6 @@
 """Kept memory, threads, and weight gradients of small maps: equal to PyTorch's own, and used where they pay."""
 
 import contextlib
-import ctypes
-import gc
 import os
 import platform
 import subprocess
@@ -156,37 +154,59 @@ def test_without_glibc_nothing_is_changed(monkeypatch):
         assert cpu._users == 0
 
 
+# What a process gets from the system depends on what it did before, so these processes do nothing else.
+
+def run_alone(code):
+    """Run code in a process of its own, which must succeed; returns what it printed."""
+    environment = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+PAGE_FAULTS = """
+import resource
+from resnet_helpers.cpu import kept_memory
+import torch
+
+def page_faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.zeros(2**24)  # 64 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+page_faults()
+outside = page_faults()
+with kept_memory():
+    page_faults()  # the first blocks have yet to come from the system
+    within = page_faults()
+assert within < outside / 4, (within, outside)
+"""
+
+RESIDENT = """
+import os
+from pathlib import Path
+from resnet_helpers.cpu import kept_memory
+import torch
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+with kept_memory():
+    before = resident()
+    blocks = [torch.ones(2**18) for _ in range(200)]  # 200 MiB
+    assert resident() - before > 150 * 2**20
+    del blocks
+    assert resident() - before > 150 * 2**20
+assert resident() - before < 50 * 2**20, resident() - before
+"""
+
+
 @needs_glibc
-def test_a_block_that_is_freed_and_allocated_again_costs_no_page_faults_within():
-    import resource
-
-    def page_faults():
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(10):
-            torch.zeros(2**24)  # 64 MiB
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-    page_faults()
-    outside = page_faults()
-    with kept_memory():
-        page_faults()  # the first blocks have yet to come from the system
-        within = page_faults()
-    assert within < outside / 4
-
-
-@needs_glibc
-def test_what_a_run_used_goes_back_to_the_system():
-    def resident():
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-    gc.collect()
-    with kept_memory():
-        before = resident()
-        blocks = [torch.ones(2**18) for _ in range(200)]  # 200 MiB
-        assert resident() - before > 150 * 2**20
-        del blocks
-        assert resident() - before > 150 * 2**20
-    assert resident() - before < 50 * 2**20
+@pytest.mark.slow
+@pytest.mark.parametrize("code", [PAGE_FAULTS, RESIDENT], ids=["again without page faults", "back to the system"])
+def test_memory_is_kept_during_a_run_and_given_back(code):
+    run_alone(code)
 
 
 def test_a_run_keeps_memory_and_ends_with_it_however_it_is_left(monkeypatch):
@@ -205,25 +225,35 @@ def test_a_run_keeps_memory_and_ends_with_it_however_it_is_left(monkeypatch):
 
 # --- threads ---
 
+WORKERS = """
+import ctypes, os
+from resnet_helpers import cpu
+import torch
+
 def num_threads():
     return len(os.listdir("/proc/self/task"))
 
+def compute():
+    torch.rand(1000, 1000).exp_().sum()
+    return num_threads()
 
+if not hasattr(ctypes.CDLL(torch._C.__file__), "omp_pause_resource_all"):
+    print("an OpenMP that cannot end its workers, such as that of PyTorch 2.4")
+elif torch.get_num_threads() == 1:
+    print("one core: no workers")
+else:
+    before = compute()
+    cpu.end_workers()
+    assert num_threads() == before - (torch.get_num_threads() - 1), (num_threads(), before)
+    assert compute() == before
+"""
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
 def test_the_workers_of_this_thread_end_and_come_back():
-    if not hasattr(ctypes.CDLL(torch._C.__file__), "omp_pause_resource_all"):
-        pytest.skip("an OpenMP that cannot end its workers, such as that of PyTorch 2.4")
-
-    def compute():
-        torch.rand(1000, 1000).exp_().sum()
-        return num_threads()
-
-    if compute() == num_threads() == 1:
-        pytest.skip("one core: no workers")
-    before = num_threads()
-    cpu.end_workers()
-    assert num_threads() == before - (torch.get_num_threads() - 1)
-    assert compute() == before
+    if why := run_alone(WORKERS):
+        pytest.skip(why)
 
 
 @pytest.fixture
@@ -310,6 +340,7 @@ def test_only_a_run_that_may_choose_changes_threads_and_gives_them_back(monkeypa
     assert seen == threads and torch.get_num_threads() == 4
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="the system does not tell how busy it is")
 def test_busy_programs_are_noticed(four_threads):
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]

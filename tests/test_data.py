@@ -269,6 +269,7 @@ def test_no_network_names_the_three_ways_out(idx, monkeypatch):
     assert shown.count("\n") < 10 and "subset=True" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_processes", [2, 8])
 def test_processes_that_start_at_once_download_once(idx, tmp_path, num_processes):
     code = """

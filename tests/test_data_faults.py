@@ -166,6 +166,7 @@ def test_no_network_does_not_hide_what_is_there(idx, tmp_path, monkeypatch):
 
 # --- processes ---
 
+@pytest.mark.slow
 @posix
 def test_a_cache_left_by_a_killed_process_is_put_in_order(idx, tmp_path, mirror):
     mirror.fault = stall
@@ -221,6 +222,7 @@ def open_folder():
     shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 @posix
 def test_an_ordinary_user_in_folders_and_files_of_others(idx, open_folder, mirror):
     three = {name: idx[name] for name in (TRAIN_IMAGES, TRAIN_LABELS, TEST_LABELS)}
@@ -266,6 +268,7 @@ def test_an_ordinary_user_in_folders_and_files_of_others(idx, open_folder, mirro
     assert {path.name for path in partly.iterdir()} == gz(*three) | {"download.lock"}
 
 
+@pytest.mark.slow
 @posix
 def test_a_full_disk(idx, tmp_path, mirror):
     process = child("""

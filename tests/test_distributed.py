@@ -56,6 +56,7 @@ def assert_close(a, b):
                                    msg=lambda text, name=name: f"{name}: {text}")
 
 
+@pytest.mark.slow
 def test_with_synchronised_batch_norm_two_processes_do_what_one_does(two_processes):
     run = few(prepare_run(SETTINGS, "cpu"))
     records = list(run.fit())
@@ -68,6 +69,7 @@ def test_with_synchronised_batch_norm_two_processes_do_what_one_does(two_process
     assert first["records"][-1]["test_acc"] == records[-1].test_acc is not None
 
 
+@pytest.mark.slow
 def test_without_each_part_is_normalised_by_itself_and_the_gradients_are_averaged(two_processes):
     run = few(prepare_run(SETTINGS, "cpu"))
     net, other = run.net, copy.deepcopy(run.net)  # the second process keeps statistics of its own, which nobody sees
@@ -88,6 +90,7 @@ def test_without_each_part_is_normalised_by_itself_and_the_gradients_are_average
     assert_close(first["net"], net.state_dict())
 
 
+@pytest.mark.slow
 def test_all_processes_end_with_the_same_weights_and_records(two_processes):
     for first, second in two_processes.values():
         for (name, a), b in zip(first["net"].items(), second["net"].values(), strict=True):
@@ -152,6 +155,7 @@ def test_several_processes_take_the_precision_that_suits_the_first(monkeypatch, 
     assert Group(cpu, 0, 2).choose_precision("float32") == "float32"
 
 
+@pytest.mark.slow
 def test_process_that_does_not_answer_ends_the_job(tmp_path):
     done = torchrun("tests/distributed_step.py", tmp_path, "freeze")  # it would sleep for an hour
     assert done.returncode != 0
@@ -160,11 +164,12 @@ def test_process_that_does_not_answer_ends_the_job(tmp_path):
 
 # --- the command line in two processes ---
 
-WHOLE = {"num_epochs": 2, "image_size": 8, "precision": "float32"}
-QUICK = ["-m", "resnet_helpers.train", "--num-epochs", "2", "--image-size", "8", "--precision", "float32",
-         "--device", "cpu"]
+WHOLE = {"num_epochs": 2, "image_size": 8, "batch_size": 500, "precision": "float32"}
+QUICK = ["-m", "resnet_helpers.train", "--num-epochs", "2", "--image-size", "8", "--batch-size", "500",
+         "--precision", "float32", "--device", "cpu"]
 
 
+@pytest.mark.slow
 def test_only_the_first_process_prints_and_saves(tmp_path):
     done = torchrun(*QUICK, "--checkpoint", tmp_path / "run.pt", "--history", tmp_path / "run.json")
     assert done.returncode == 0, done.stderr
@@ -177,11 +182,13 @@ def test_only_the_first_process_prints_and_saves(tmp_path):
     assert load_checkpoint(tmp_path / "run.pt").history == history
 
 
+@pytest.mark.slow
 def test_batch_that_cannot_be_shared_ends_the_job_with_advice():
     done = torchrun(*QUICK, "--batch-size", "33")
     assert done.returncode != 0 and "take batches of 32 or 34" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", ["--seed $RANK", "--checkpoint run$RANK.pt --resume"])
 def test_processes_that_would_train_different_things_end_the_job_with_advice(tmp_path, options):
     run = prepare_run(RunSettings(**WHOLE), "cpu")
@@ -191,6 +198,7 @@ def test_processes_that_would_train_different_things_end_the_job_with_advice(tmp
     assert "epoch 1" not in done.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_choose_their_precision_together(tmp_path):
     history = tmp_path / "run.json"
     done = torchrun(*QUICK, "--precision", "auto", "--sync-batch-norm", "--num-epochs", "1", "--history", history)
@@ -199,6 +207,7 @@ def test_two_processes_choose_their_precision_together(tmp_path):
     assert config["precision"] in ("bfloat16", "float32") and config["sync_batch_norm"] and config["processes"] == 2
 
 
+@pytest.mark.slow
 def test_process_that_dies_ends_the_job_and_a_restart_goes_on_from_the_checkpoint(tmp_path):
     path = tmp_path / "run.pt"
     command = [*TORCHRUN, *QUICK, "--checkpoint", str(path), "--resume"]

@@ -59,8 +59,26 @@ def test_what_binder_hubs_and_colab_need_is_there():
     (opened,) = re.findall(r"urlpath=lab/tree/resnet-notebooks/(\S+?)&", readme)
     assert (ROOT / opened).is_file()
     assert (ROOT / "environment.yml").is_file() and (ROOT / "pyproject.toml").is_file()
-    for target in re.findall(r"\]\(([\w./-]+)\)", readme):
-        assert (ROOT / target).exists(), target
+
+
+def test_links_between_documents_lead_somewhere():
+    for document in (ROOT / "README.md", ROOT / "tests/README.md", *sorted((ROOT / "notebooks").glob("*.md"))):
+        for target in re.findall(r"\]\(([\w./-]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), (document.name, target)
+
+
+def test_the_programs_that_the_tests_readme_names_are_all_there_are():
+    named = re.findall(r"`python (tests/\S+\.py)", (ROOT / "tests/README.md").read_text(encoding="utf-8"))
+    programs = [path.relative_to(ROOT).as_posix() for folder in ("tools", "load")
+                for path in (ROOT / "tests" / folder).glob("*.py")]
+    assert sorted(set(named) - {"tests/test_models.py"}) == sorted(programs)
+
+
+def test_every_system_runs_the_command_of_the_readme():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"```(?:bash|powershell)\n(.*-m pytest)\n```", readme)
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
+    assert len(commands) == 2 and all(f"run: {command}\n" in workflow for command in commands)
 
 
 def test_lowest_versions_are_those_of_the_list():

@@ -1,6 +1,7 @@
 """The experiments on small networks measure what they say, and what they show holds for several seeds."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -36,11 +37,10 @@ def test_iter():
     return d2l.load_data_fashion_mnist(100, subset=True)[1]
 
 
-@pytest.fixture(scope="module")
-def trained():
-    """{(seed, shortcuts): net} of 20 layers after two epochs."""
-    return {(seed, shortcuts): train_small_net(20, shortcuts, num_epochs=2, seed=seed)[0]
-            for seed in SEEDS for shortcuts in (False, True)}
+@functools.cache
+def trained(seed, shortcuts):
+    """A net of 20 layers after two epochs."""
+    return train_small_net(20, shortcuts, num_epochs=2, seed=seed)[0]
 
 
 def state_of(net):
@@ -84,6 +84,7 @@ def test_training_repeats_itself_and_leaves_the_global_random_state_alone():
 
 # --- deeper is worse without shortcuts, better with them ---
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_deep_plain_nets_end_with_a_higher_training_loss_and_deep_residual_ones_do_not(seed):
     plain_6, plain_44, residual_6, residual_44 = (
@@ -159,13 +160,14 @@ def test_leaving_blocks_out_changes_their_order_and_nothing_else(images):
     assert torch.equal(with_blocks(net, [])(X), net[2:](net[0](X)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_residual_net_does_without_most_blocks_and_a_plain_one_without_none(trained, test_iter, seed):
+def test_a_residual_net_does_without_most_blocks_and_a_plain_one_without_none(test_iter, seed):
     without_one = [[j for j in range(9) if j != i] for i in range(9)]
     two_swapped = [[*range(i), i + 1, i, *range(i + 2, 9)] for i in range(8)]
     dropped, swapped = {}, {}
     for shortcuts in (False, True):
-        net = trained[seed, shortcuts]
+        net = trained(seed, shortcuts)
         whole = d2l.evaluate_accuracy(net, test_iter)
         dropped[shortcuts], swapped[shortcuts] = (
             [d2l.evaluate_accuracy(with_blocks(net, order), test_iter) / whole for order in orders]
@@ -174,9 +176,10 @@ def test_a_residual_net_does_without_most_blocks_and_a_plain_one_without_none(tr
     assert sorted(dropped[True])[4] > 0.8 and sorted(swapped[True])[4] > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
-def test_later_branches_are_small_beside_their_input(trained, images, seed):
-    ratios = branch_sizes(trained[seed, True], images[0])
+def test_later_branches_are_small_beside_their_input(images, seed):
+    ratios = branch_sizes(trained(seed, True), images[0])
     assert ratios[0] > 1 > 0.6 > ratios[-1]
     assert ratios == sorted(ratios, reverse=True)
 
@@ -211,12 +214,13 @@ def test_the_surface_is_the_loss_at_moved_weights(images):
                 assert losses[row, column].item() == pytest.approx(F.cross_entropy(moved(X), y).item(), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_residual_nets_surface_is_a_bowl_and_the_plain_ones_a_hole_in_a_plateau(trained, images, seed):
+def test_the_residual_nets_surface_is_a_bowl_and_the_plain_ones_a_hole_in_a_plateau(images, seed):
     X, y = images
     centre, rim = {}, {}
     for shortcuts in (False, True):
-        _, losses = loss_surface(trained[seed, shortcuts], X, y, steps=5)
+        _, losses = loss_surface(trained(seed, shortcuts), X, y, steps=5)
         centre[shortcuts] = losses[2, 2].item()
         rim[shortcuts] = torch.stack([losses[0, 2], losses[4, 2], losses[2, 0], losses[2, 4]])
         assert losses.argmin() == 12  # the middle: training has found a minimum in this plane

@@ -169,6 +169,7 @@ print(halves)
 '''
 
 
+@pytest.mark.slow
 @posix
 def test_killed_while_it_is_saved_a_checkpoint_is_the_last_or_the_one_before(tmp_path):
     process = subprocess.run([sys.executable, "-c", SAVE_IN_A_LOOP, str(tmp_path / "run.pt"), "50"],
@@ -213,8 +214,8 @@ for folder, plan, options in json.loads(sys.argv[1]):
     plan = {int(epoch): trouble for epoch, trouble in plan.items()}
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
-        status = train.main(["--num-epochs", "4", "--batch-size", "20", "--precision", "float32", "--device", "cpu",
-                             "--checkpoint", "run.pt", *options])
+        status = train.main(["--num-epochs", "4", "--batch-size", "20", "--image-size", "8", "--precision", "float32",
+                             "--device", "cpu", "--checkpoint", "run.pt", *options])
     outcomes.append([status, errors.getvalue(), sorted(os.listdir("."))])
     os.chdir("..")
 
@@ -268,6 +269,7 @@ def epoch_of(path):
 STAYS = "could not write run.pt: File too large; what epoch {} left there stays"
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_for_a_while_costs_nothing_and_is_told_once_per_epoch(outcomes):
     folder, found = outcomes
     status, said, files = found["at times"]
@@ -276,6 +278,7 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing_and_is_told_once_per_epoc
     assert epoch_of(folder / "at times/run.pt") == 4 and History.load(folder / "at times/run.json").completed
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_the_end_is_a_failure_that_can_be_gone_on_from(outcomes):
     folder, found = outcomes
     status, said, files = found["at the end"]
@@ -286,12 +289,14 @@ def test_a_disk_that_is_full_at_the_end_is_a_failure_that_can_be_gone_on_from(ou
     assert found["resumed at the end"][0] == 0 and epoch_of(folder / "at the end/run.pt") == 4
 
 
+@pytest.mark.slow
 def test_a_first_write_that_fails_ends_the_run_at_once_with_what_the_system_said(outcomes):
     status, said, files = outcomes[1]["at first"]
     assert status == 1 and files == []
     assert said.count("\n") == 1 and "Could not write run.pt: File too large. Name another file" in said
 
 
+@pytest.mark.slow
 def test_a_history_that_cannot_be_written_keeps_neither_checkpoint_nor_picture_from_it(outcomes):
     folder, found = outcomes
     status, said, files = found["history"]
@@ -299,6 +304,7 @@ def test_a_history_that_cannot_be_written_keeps_neither_checkpoint_nor_picture_f
     assert said.count("\n") == 1 and said.startswith("could not write run.json: Is a directory; what epoch 2 left")
 
 
+@pytest.mark.slow
 def test_a_history_that_was_not_written_at_the_end_can_be_had_from_the_checkpoint(outcomes):
     folder, found = outcomes
     status, said, _ = found["history at the end"]
@@ -307,6 +313,7 @@ def test_a_history_that_was_not_written_at_the_end_can_be_had_from_the_checkpoin
     assert History.load(folder / "history at the end/run.json").completed
 
 
+@pytest.mark.slow
 def test_a_folder_that_may_not_be_written_to_is_told_before_training(outcomes):
     status, said, files = outcomes[1]["closed"]
     assert status == 2 and files == [] and "you may not write to the folder closed" in said
@@ -320,7 +327,7 @@ def test_a_folder_in_the_place_of_a_file_is_told_before_training(tmp_path, capsy
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a right that users of Windows rarely have")
-def test_a_checkpoint_can_be_a_link_to_another_disk(few_images, tmp_path):
+def test_a_checkpoint_can_be_a_link_to_another_disk(few_images, narrow_net, tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "run.pt").symlink_to(tmp_path / "disk/real.pt")
     arguments = ["--num-epochs", "1", "--batch-size", "20", "--precision", "float32", "--device", "cpu", "--quiet",

@@ -125,7 +125,7 @@ def read_or_refuse(path, content):
     return history
 
 
-@fuzz(700)
+@fuzz(300)
 @given(content=changed_histories())
 def test_changed_histories(tmp_path, content):
     read_or_refuse(tmp_path / "run.json", content)
@@ -141,14 +141,14 @@ DEEP = 100_000
 with_config = json.dumps(whole_history().to_dict()).replace
 
 
-@pytest.mark.parametrize("content", [
-    b"[" * DEEP, b'{"a":' * DEEP, b"[" * DEEP + b"]" * DEEP, b"\xff\xfe\x00", b'"', b"9" * 10_000, b"null", b"1e999",
-    b"\xff" * 100, b"\0" * 100, *(with_config("0.05", text).encode() for text in (
-        "NaN", "Infinity", "1e400", "1" + "0" * 1000, "[" * 30 + "]" * 30, r'"\ud800"', str(list(range(2000))))),
-    with_config("version 1", "version 2").encode(), with_config('"config"', '"settings"').encode()],
-    ids=lambda content: repr(content[:20]))
-def test_histories_that_are_refused(tmp_path, content):
-    assert read_or_refuse(tmp_path / "run.json", content) is None
+def test_histories_that_are_refused(tmp_path):
+    contents = [
+        b"[" * DEEP, b'{"a":' * DEEP, b"[" * DEEP + b"]" * DEEP, b"\xff\xfe\x00", b'"', b"9" * 10_000, b"null",
+        b"1e999", b"\xff" * 100, b"\0" * 100, *(with_config("0.05", text).encode() for text in (
+            "NaN", "Infinity", "1e400", "1" + "0" * 1000, "[" * 30 + "]" * 30, r'"\ud800"', str(list(range(2000))))),
+        with_config("version 1", "version 2").encode(), with_config('"config"', '"settings"').encode()]
+    read = [content[:40] for content in contents if read_or_refuse(tmp_path / "run.json", content) is not None]
+    assert read == []
 
 
 @pytest.mark.parametrize(("part", "without"), [("config", ["num_epochs"]), ("hardware", ["cores"]),
@@ -160,11 +160,12 @@ def test_a_history_that_knows_less_is_read(tmp_path, part, without):
     assert read_or_refuse(tmp_path / "run.json", json.dumps(history.to_dict()).encode()) == history
 
 
-@pytest.mark.parametrize("history", [History(), History(config={"note": ["a", {"b": 1}]}),
-                                     *map(d2l.load_recording, d2l.list_recordings())])
-def test_histories_of_this_package_are_read(tmp_path, history):
-    history.save(tmp_path / "run.json")
-    assert read_or_refuse(tmp_path / "run.json", (tmp_path / "run.json").read_bytes()) == history
+def test_histories_of_this_package_are_read(tmp_path):
+    recorded = {name: d2l.load_recording(name) for name in d2l.list_recordings()}
+    histories = recorded | {"nothing": History(), "a note": History(config={"note": ["a", {"b": 1}]})}
+    for name, history in histories.items():
+        history.save(tmp_path / "run.json")
+        assert read_or_refuse(tmp_path / "run.json", (tmp_path / "run.json").read_bytes()) == history, name
 
 
 def test_a_history_that_went_through_an_editor_of_windows_is_read(tmp_path):
@@ -182,7 +183,7 @@ def panel_in(folder):
     panel.close()
 
 
-@fuzz(12)
+@fuzz(5)
 @given(numbers=st.lists(st.one_of(st.sampled_from([x for x in NUMBERS if abs(x) < 1e39]), st.floats(-3e38, 3e38)),
                         min_size=12, max_size=12), word=st.sampled_from(WORDS))
 def test_curves_and_table_of_any_history_that_is_read(tmp_path_factory, numbers, word):
@@ -360,6 +361,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="only Linux tells the most that was used")
 def test_reading_takes_no_more_memory_than_a_file_is_long(tmp_path):
     for name in NAMES:

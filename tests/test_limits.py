@@ -97,6 +97,7 @@ list(d2l.fit(net, [(torch.ones(3, 1, 2, 2), torch.tensor([0, 1, 1]))], num_epoch
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "variables", "threads"), [
     ("import torch, resnet_helpers as d2l; torch.set_num_threads(3)" + FIT, {"CPU_LIMIT": "1"}, 1),
     ("import torch, resnet_helpers as d2l; torch.set_num_threads(3)" + FIT,
@@ -111,6 +112,7 @@ def test_no_more_threads_than_cores_unless_the_user_says_so(code, variables, thr
     assert int(done.stdout) == threads if threads else int(done.stdout) <= limits.usable_cores()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variables", "is_fixed"), [({"CPU_LIMIT": "1"}, False),
                                                      ({"CPU_LIMIT": "1", "OMP_NUM_THREADS": "2"}, True)])
 def test_a_child_process_knows_whether_the_user_chose_the_number_of_threads(variables, is_fixed):
@@ -122,6 +124,7 @@ def test_a_child_process_knows_whether_the_user_chose_the_number_of_threads(vari
     assert done.stdout.strip() == str(is_fixed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "variables", "count"), [
     ("import resnet_helpers", {}, "2000"), ("import resnet_helpers", {"GOMP_SPINCOUNT": "7"}, "7"),
     ("import torch, resnet_helpers", {}, "None")])

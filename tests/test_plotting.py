@@ -410,6 +410,7 @@ def test_figure_is_left_as_it_was(dpi):
     assert svg == plotting.to_svg(fig, "a picture")
 
 
+@pytest.mark.slow
 def test_svg_is_the_same_in_another_process():
     script = ("from test_plotting import plotting, small_figure; import hashlib; "
               "print(hashlib.sha256(plotting.to_svg(small_figure(), 'same').encode()).hexdigest())")

@@ -23,6 +23,7 @@ def with_assets(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_one_command_makes_a_site_whose_links_lead_somewhere(tmp_path):
     out = tmp_path / "new folder"
     made = subprocess.run([sys.executable, "-m", "resnet_helpers.publish", "site", str(out)], capture_output=True,
@@ -65,6 +66,7 @@ def test_the_notebooks_themselves_are_not_overwritten(tmp_path, capsys):
     assert "name another folder" in capsys.readouterr().err and kept.read_bytes() == NOTEBOOKS[0].read_bytes()
 
 
+@pytest.mark.slow
 def test_slides_hold_the_notes_and_fold_code_where_a_picture_is_the_point(tmp_path, capsys):
     decks = list(publish.make_slides(NOTEBOOKS, tmp_path))
     assert [deck.name for deck in decks] == [f"{path.stem}.slides.html" for path in NOTEBOOKS]

@@ -109,7 +109,7 @@ def test_only_training_images_are_moved():
     assert not run.test_iter.flip and not run.test_iter.shift
 
 
-def test_state_brings_a_run_back(few_images):
+def test_state_brings_a_run_back(few_images, narrow_net):
     run = prepare_run(RunSettings(batch_size=10, optimizer="Adam", schedule="one-cycle", num_epochs=2, flip=True))
     steps = run.fit()
     next(p for p in steps if p.epoch == 1)
@@ -123,7 +123,7 @@ def test_state_brings_a_run_back(few_images):
     assert torch.equal(next(iter(other.train_iter))[0], next(iter(run.train_iter))[0])
 
 
-def test_a_run_that_was_brought_back_goes_on_as_the_other_does(few_images):
+def test_a_run_that_was_brought_back_goes_on_as_the_other_does(few_images, narrow_net):
     """To the end, bit for bit: moments and schedule must have come back too."""
     settings = RunSettings(batch_size=10, optimizer="Adam", schedule="one-cycle", num_epochs=2, precision="float32")
     run, other = prepare_run(settings), prepare_run(replace(settings, seed=5))

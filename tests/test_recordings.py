@@ -10,17 +10,18 @@ from resnet_helpers.recipes import LADDER, RECIPES, RunSettings
 from resnet_helpers.recordings import NUM_SEEDS, RUNS, list_recordings, load_recording, play
 
 
-@pytest.mark.parametrize("name", list_recordings())
-def test_a_recording_is_a_whole_run_of_the_settings_it_stands_for(name):
-    history, settings = load_recording(name), RUNS[name]
-    chosen = history.config["precision"]
-    assert chosen in ("float32", "bfloat16") and settings.precision in (chosen, "auto")
-    recorded = asdict(RunSettings()) | history.config  # without the settings that came later
-    assert {key: recorded[key] for key in asdict(settings)} == asdict(settings) | {"precision": chosen}
-    num_images = 55_000 if settings.held_out else 60_000
-    assert history.completed and history.records[-1].examples == settings.num_epochs * num_images
-    assert [r.epoch for r in history.records if r.test_acc is not None] == list(range(1, settings.num_epochs + 1))
-    assert history.machine.endswith(f"torch {history.versions['torch'].partition('+')[0]}")
+def test_each_recording_is_a_whole_run_of_the_settings_it_stands_for():
+    for name in list_recordings():
+        history, settings = load_recording(name), RUNS[name]
+        chosen = history.config["precision"]
+        assert chosen in ("float32", "bfloat16") and settings.precision in (chosen, "auto"), name
+        recorded = asdict(RunSettings()) | history.config  # without the settings that came later
+        assert {key: recorded[key] for key in asdict(settings)} == asdict(settings) | {"precision": chosen}, name
+        num_images = 55_000 if settings.held_out else 60_000
+        assert history.completed and history.records[-1].examples == settings.num_epochs * num_images, name
+        tested = [r.epoch for r in history.records if r.test_acc is not None]
+        assert tested == list(range(1, settings.num_epochs + 1)), name
+        assert history.machine.endswith(f"torch {history.versions['torch'].partition('+')[0]}"), name
 
 
 def test_every_run_is_recorded_and_nothing_else():

@@ -17,15 +17,17 @@ import torch
 from tqdm import tqdm
 
 import resnet_helpers as d2l
-from resnet_helpers import checkpoints, plotting, train, training
+from resnet_helpers import checkpoints, plotting, recipes, train, training
 from resnet_helpers.checkpoints import load_checkpoint, save_checkpoint
 from resnet_helpers.distributed import Group
+from resnet_helpers.models import MODELS
 from resnet_helpers.recipes import RECIPES, RunSettings, prepare_run
 from resnet_helpers.training import History, Timer
 
+pytestmark = pytest.mark.usefixtures("narrow_net")  # processes of their own train ResNet-18
 QUICK = ["--num-epochs", "3", "--batch-size", "10", "--precision", "float32", "--flip", "--optimizer",
          "SGD, momentum 0.9", "--device", "cpu"]
-COMMAND = [sys.executable, "-m", "resnet_helpers.train"]
+COMMAND = [sys.executable, "-m", "resnet_helpers.train", "--image-size", "8", "--batch-size", "500"]  # twelve steps
 
 
 def weights(path):
@@ -61,10 +63,11 @@ def test_it_is_the_run_that_fit_gives(few_images, tmp_path):
     assert [p.train_loss for p in run.fit()] == [r.train_loss for r in d2l.History.load(tmp_path / "run.json").records]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_float32_losses_in_another_process(tmp_path):
     losses = []
     for name in ("first.json", "again.json"):
-        subprocess.run([*COMMAND, "--num-epochs", "1", "--image-size", "8", "--precision", "float32", "--flip",
+        subprocess.run([*COMMAND, "--num-epochs", "1", "--precision", "float32", "--flip",
                         "--device", "cpu", "--history", str(tmp_path / name)], check=True, capture_output=True)
         losses.append([(r.train_loss, r.test_acc) for r in d2l.History.load(tmp_path / name).records])
     assert losses[0] == losses[1] and len(losses[0]) == 5
@@ -109,7 +112,8 @@ def test_the_help_says_what_a_recipe_stands_for(name):
     assert replace(RECIPES["quick"], **chosen) == RECIPES[name]
 
 
-def test_weights_of_a_checkpoint_can_be_used_as_the_readme_says(few_images, tmp_path):
+def test_weights_of_a_checkpoint_can_be_used_as_the_readme_says(few_images, monkeypatch, tmp_path):
+    monkeypatch.setattr(recipes, "MODELS", MODELS)  # ResNet-18 itself
     path = tmp_path / "run.pt"
     assert train.main(["--num-epochs", "1", "--quiet", "--checkpoint", str(path)]) == 0
     net = d2l.resnet18()
@@ -223,6 +227,7 @@ def test_failure_ends_with_status_1_and_one_line(few_images, capsys):
 
 
 def test_too_large_a_batch_ends_with_status_1_before_the_system_kills_the_process(few_images, monkeypatch, capsys):
+    monkeypatch.setattr(recipes, "MODELS", MODELS)  # ResNet-18 itself
     monkeypatch.setattr(training, "available_memory", lambda: 20 * 2**20)
     assert train.main(["--batch-size", "40", "--image-size", "64", "--device", "cpu", "--quiet"]) == 1
     assert re.search(r"40 images of 1x64x64 does not fit. Batches of \d+ fit", capsys.readouterr().err)
@@ -313,8 +318,9 @@ def test_resumed_run_ends_with_the_same_weights_bit_for_bit(few_images, tmp_path
     assert [p.seconds for p in parts.history.records] == sorted(p.seconds for p in parts.history.records)
 
 
+@pytest.mark.slow
 def test_killed_process_leaves_a_whole_checkpoint_that_goes_on_to_the_same_weights(tmp_path):
-    arguments = [*COMMAND, "--num-epochs", "2", "--image-size", "8", "--precision", "float32", "--checkpoint"]
+    arguments = [*COMMAND, "--num-epochs", "2", "--precision", "float32", "--checkpoint"]
     reference, path = tmp_path / "whole.pt", tmp_path / "killed.pt"
     process = subprocess.Popen([*arguments, str(path)], stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
@@ -332,12 +338,13 @@ def test_killed_process_leaves_a_whole_checkpoint_that_goes_on_to_the_same_weigh
     assert equal(weights(reference), weights(path))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to a process")
 def test_ctrl_c_ends_with_status_130_and_says_how_to_go_on(tmp_path):
-    process = subprocess.Popen([*COMMAND, "--num-epochs", "100", "--image-size", "8", "--checkpoint",
-                                str(tmp_path / "run.pt")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*COMMAND, "--num-epochs", "1000", "--checkpoint", str(tmp_path / "run.pt")],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline().startswith("training ResNet-18 on ")
-    assert process.stdout.readline().startswith("epoch 1 of 100")
+    assert process.stdout.readline().startswith("epoch 1 of 1000")
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
@@ -373,10 +380,11 @@ def test_the_time_in_which_a_run_is_suspended_does_not_count(monkeypatch):
     assert signal.getsignal(signal.SIGTSTP) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGTSTP"), reason="there is no Ctrl+Z on this system")
 def test_a_suspended_run_goes_on_to_its_end(tmp_path):
     history = tmp_path / "run.json"
-    process = subprocess.Popen([*COMMAND, "--num-epochs", "1", "--history", str(history)], stdout=subprocess.PIPE,
+    process = subprocess.Popen([*COMMAND, "--num-epochs", "5", "--history", str(history)], stdout=subprocess.PIPE,
                                text=True)
     assert process.stdout.readline().startswith("training")
     for _ in range(3):

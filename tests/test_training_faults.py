@@ -393,6 +393,7 @@ def run(script):
                           env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux limits the address space reliably")
 @pytest.mark.skipif(torch.__version__.startswith("2.4."), reason="PyTorch 2.4 itself crashes, one time in two, when a "
                                                                   "small allocation of its own fails")

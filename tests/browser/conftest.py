@@ -4,6 +4,7 @@ Without Playwright or Chromium the tests are skipped; with REQUIRE_BROWSER=1 in 
 """
 
 import contextlib
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -23,7 +24,14 @@ FAILURES = Path(__file__).parent / "failures"
 CHROMIUM_NAMES = ("/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
                   "chrome", "msedge")
 OPEN = pytest.StashKey[list]()
-TIMES = pytest.StashKey[list]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """All tests of this folder are the browser's."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.browser)
 
 
 def unavailable(reason):
@@ -107,9 +115,10 @@ def shared_lab(request, browser, server):
 
 
 @pytest.fixture
-def report(request, browser):
-    """`report(line)` prints a line at the end of the test run."""
-    return request.config.stash.setdefault(TIMES, [machine(browser)]).append
+def report(record_property, browser):
+    """`report(line)` prints a line at the end of the test run, where `tests/conftest.py` collects them."""
+    record_property("time in the browser", machine(browser))
+    return functools.partial(record_property, "time in the browser")
 
 
 @pytest.fixture
@@ -126,16 +135,8 @@ def measure(report):
 def machine(browser):
     hardware, versions = describe_hardware(torch.device("cpu")), describe_versions()
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jupyterlab", "ipywidgets"))
-    load = f" with a load average of {os.getloadavg()[1]:.1f} before" if hasattr(os, "getloadavg") else ""
-    return (f"on {name_hardware(hardware)}{load}, {versions['system']}, "
+    return (f"on {name_hardware(hardware)}, {versions['system']}, "
             f"Python {versions['python']}, {packages}, Chromium {browser.version}:")
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    if TIMES in config.stash:
-        terminalreporter.section("times in the browser")
-        for line in config.stash[TIMES]:
-            terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(wrapper=True)
