@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import run_python
 from torch import nn
 
 import resnet_helpers as d2l
@@ -156,14 +157,6 @@ def test_without_glibc_nothing_is_changed(monkeypatch):
 
 # What a process gets from the system depends on what it did before, so these processes do nothing else.
 
-def run_alone(code):
-    """Run code in a process of its own, which must succeed; returns what it printed."""
-    environment = {name: text for name, text in os.environ.items() if name != "OMP_NUM_THREADS"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 PAGE_FAULTS = """
 import resource
 from resnet_helpers.cpu import kept_memory
@@ -206,7 +199,7 @@ assert resident() - before < 50 * 2**20, resident() - before
 @pytest.mark.slow
 @pytest.mark.parametrize("code", [PAGE_FAULTS, RESIDENT], ids=["again without page faults", "back to the system"])
 def test_memory_is_kept_during_a_run_and_given_back(code):
-    run_alone(code)
+    run_python("-c", code, without=("OMP_NUM_THREADS",))
 
 
 def test_a_run_keeps_memory_and_ends_with_it_however_it_is_left(monkeypatch):
@@ -252,7 +245,7 @@ else:
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
 def test_the_workers_of_this_thread_end_and_come_back():
-    if why := run_alone(WORKERS):
+    if why := run_python("-c", WORKERS, without=("OMP_NUM_THREADS",)):
         pytest.skip(why)
 
 

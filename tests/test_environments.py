@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from processes import run_python
 
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
 from lowest_versions import lowest  # noqa: E402
@@ -99,5 +100,4 @@ def test_what_is_deprecated_is_an_error_in_the_package_only(category):
 def test_the_package_imports_nothing_but_torch_numpy_and_pythons_own_modules():
     code = ("import sys, torch\nbefore = set(sys.modules)\nimport resnet_helpers\n"
             "print(*{name.partition('.')[0] for name in sys.modules.keys() - before})")
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert set(child.stdout.split()) - sys.stdlib_module_names <= {"resnet_helpers", "numpy"}
+    assert set(run_python("-c", code).split()) - sys.stdlib_module_names <= {"resnet_helpers", "numpy"}

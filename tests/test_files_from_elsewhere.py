@@ -8,7 +8,6 @@ import json
 import math
 import os
 import struct
-import subprocess
 import sys
 import warnings
 import zipfile
@@ -18,6 +17,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from processes import run_python
 
 import resnet_helpers as d2l
 from resnet_helpers import checkpoints, recipes, train
@@ -370,8 +370,7 @@ def test_reading_takes_no_more_memory_than_a_file_is_long(tmp_path):
         with open(tmp_path / name, "wb") as file:
             file.truncate(2 * 10**9)
     paths = sorted(map(str, tmp_path.iterdir()))
-    lines = subprocess.run([sys.executable, "-c", MEASURE, *paths], check=True, capture_output=True, text=True,
-                           timeout=120).stdout.splitlines()
+    lines = run_python("-c", MEASURE, *paths).splitlines()
     assert len(lines) == len(paths) and [line for line in lines if int(line.split()[0]) > 80 * 10**6] == []
 
 

@@ -1,11 +1,11 @@
 """Limits of memory and cores, as systems and containers set them."""
 
 import os
-import subprocess
 import sys
 import time
 
 import pytest
+from processes import run_python
 
 from resnet_helpers import limits, threads
 
@@ -106,22 +106,19 @@ list(d2l.fit(net, [(torch.ones(3, 1, 2, 2), torch.tensor([0, 1, 1]))], num_epoch
     ("import resnet_helpers, torch", {"CPU_LIMIT": "2", "OMP_NUM_THREADS": "1"}, 1),
     ("import resnet_helpers, torch", {}, None)])
 def test_no_more_threads_than_cores_unless_the_user_says_so(code, variables, threads):
-    environment = {name: text for name, text in os.environ.items() if name not in ("OMP_NUM_THREADS", "CPU_LIMIT")}
-    done = subprocess.run([sys.executable, "-c", f"{code}\nprint(torch.get_num_threads())"], check=True,
-                          env=environment | variables, capture_output=True, text=True)
-    assert int(done.stdout) == threads if threads else int(done.stdout) <= limits.usable_cores()
+    printed = run_python("-c", f"{code}\nprint(torch.get_num_threads())", without=("OMP_NUM_THREADS", "CPU_LIMIT"),
+                         **variables)
+    assert int(printed) == threads if threads else int(printed) <= limits.usable_cores()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("variables", "is_fixed"), [({"CPU_LIMIT": "1"}, False),
                                                      ({"CPU_LIMIT": "1", "OMP_NUM_THREADS": "2"}, True)])
 def test_a_child_process_knows_whether_the_user_chose_the_number_of_threads(variables, is_fixed):
-    environment = {name: text for name, text in os.environ.items() if name not in ("OMP_NUM_THREADS", threads.OURS)}
     child = "from resnet_helpers import threads; print(threads.IS_FIXED)"
     parent = f"import resnet_helpers, subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
-    done = subprocess.run([sys.executable, "-c", parent], env=environment | variables, check=True, capture_output=True,
-                          text=True)
-    assert done.stdout.strip() == str(is_fixed)
+    printed = run_python("-c", parent, without=("OMP_NUM_THREADS", threads.OURS), **variables)
+    assert printed.strip() == str(is_fixed)
 
 
 @pytest.mark.slow
@@ -129,7 +126,6 @@ def test_a_child_process_knows_whether_the_user_chose_the_number_of_threads(vari
     ("import resnet_helpers", {}, "2000"), ("import resnet_helpers", {"GOMP_SPINCOUNT": "7"}, "7"),
     ("import torch, resnet_helpers", {}, "None")])
 def test_threads_are_told_before_they_exist_not_to_keep_cores_from_others(code, variables, count):
-    environment = {name: text for name, text in os.environ.items() if name != "GOMP_SPINCOUNT"}
-    done = subprocess.run([sys.executable, "-c", f"{code}, os\nprint(os.environ.get('GOMP_SPINCOUNT'))"], check=True,
-                          env=environment | variables, capture_output=True, text=True)
-    assert done.stdout.strip() == count
+    printed = run_python("-c", f"{code}, os\nprint(os.environ.get('GOMP_SPINCOUNT'))", without=("GOMP_SPINCOUNT",),
+                         **variables)
+    assert printed.strip() == count

@@ -4,8 +4,6 @@ import base64
 import hashlib
 import io
 import re
-import subprocess
-import sys
 import warnings
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -18,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nbclient import NotebookClient
 from PIL import Image
+from processes import run_python
 
 import resnet_helpers as d2l
 from resnet_helpers import plotting
@@ -414,9 +413,8 @@ def test_figure_is_left_as_it_was(dpi):
 def test_svg_is_the_same_in_another_process():
     script = ("from test_plotting import plotting, small_figure; import hashlib; "
               "print(hashlib.sha256(plotting.to_svg(small_figure(), 'same').encode()).hexdigest())")
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True,
-                            cwd=Path(__file__).parent)
-    assert result.stdout.strip() == hashlib.sha256(plotting.to_svg(small_figure(), "same").encode()).hexdigest()
+    printed = run_python("-c", script, cwd=Path(__file__).parent)
+    assert printed.strip() == hashlib.sha256(plotting.to_svg(small_figure(), "same").encode()).hexdigest()
 
 
 def test_pictures_on_one_page_share_an_id_only_for_the_same_thing():
@@ -451,8 +449,7 @@ def test_figure_that_cannot_be_drawn_is_left_as_it_was():
 def test_import_loads_neither_matplotlib_nor_torchvision_nor_ipywidgets():
     script = ("import sys, resnet_helpers; "
               "print([m for m in ('matplotlib', 'torchvision', 'ipywidgets', 'IPython') if m in sys.modules])")
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+    assert run_python("-c", script).strip() == "[]"
 
 
 def test_unknown_names_are_refused_as_usual():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import run_python
 from tqdm import tqdm
 
 import resnet_helpers as d2l
@@ -67,8 +68,8 @@ def test_it_is_the_run_that_fit_gives(few_images, tmp_path):
 def test_the_same_seed_gives_the_same_float32_losses_in_another_process(tmp_path):
     losses = []
     for name in ("first.json", "again.json"):
-        subprocess.run([*COMMAND, "--num-epochs", "1", "--precision", "float32", "--flip",
-                        "--device", "cpu", "--history", str(tmp_path / name)], check=True, capture_output=True)
+        run_python(*COMMAND[1:], "--num-epochs", "1", "--precision", "float32", "--flip", "--device", "cpu",
+                   "--history", tmp_path / name)
         losses.append([(r.train_loss, r.test_acc) for r in d2l.History.load(tmp_path / name).records])
     assert losses[0] == losses[1] and len(losses[0]) == 5
 
@@ -332,9 +333,9 @@ def test_killed_process_leaves_a_whole_checkpoint_that_goes_on_to_the_same_weigh
     process.kill()
     process.wait()
     assert load_checkpoint(path).history.records[-1].epoch == 1
-    finished = subprocess.run([*arguments, str(path), "--resume"], capture_output=True, text=True)
-    assert finished.returncode == 0 and "epoch 1 of" not in finished.stdout and "epoch 2 of 2" in finished.stdout
-    subprocess.run([*arguments, str(reference)], check=True, capture_output=True)
+    finished = run_python(*arguments[1:], path, "--resume")
+    assert "epoch 1 of" not in finished and "epoch 2 of 2" in finished
+    run_python(*arguments[1:], reference)
     assert equal(weights(reference), weights(path))
 
 
@@ -384,7 +385,7 @@ def test_the_time_in_which_a_run_is_suspended_does_not_count(monkeypatch):
 @pytest.mark.skipif(not hasattr(signal, "SIGTSTP"), reason="there is no Ctrl+Z on this system")
 def test_a_suspended_run_goes_on_to_its_end(tmp_path):
     history = tmp_path / "run.json"
-    process = subprocess.Popen([*COMMAND, "--num-epochs", "5", "--history", str(history)], stdout=subprocess.PIPE,
+    process = subprocess.Popen([*COMMAND, "--num-epochs", "2", "--history", str(history)], stdout=subprocess.PIPE,
                                text=True)
     assert process.stdout.readline().startswith("training")
     for _ in range(3):

@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 
 from ipykernel.kernelspec import write_kernel_spec
+from kernels import WITHOUT_ASSERTIONS
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
@@ -133,7 +134,7 @@ class Server:
         # All cells are in the page, also those that are scrolled away; nothing is fetched from elsewhere.
         self._set("notebook-extension/tracker", {"windowingMode": "none"})
         self._set("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False})
-        write_kernel_spec(folder / "data/kernels/python3")
+        write_kernel_spec(folder / "data/kernels/python3", overrides={"env": WITHOUT_ASSERTIONS})
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser",
                    "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
                    f"--ServerApp.root_dir={self.root}"]
@@ -299,6 +300,11 @@ class OpenNotebook:
     def cell_output(self, i):
         """Locator of what is shown below cell i."""
         return self.page.locator(".jp-Notebook-cell").nth(i).locator(".jp-Cell-outputArea")
+
+    def execute(self, code):
+        """Run code in the notebook's kernel, beside its cells."""
+        self.page.evaluate("""code => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel
+            .requestExecute({code, store_history: false}).done""", code)
 
     def errors(self):
         """One line for each error in a cell's output and each broken widget: "cell 3: ValueError: ..."."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 
 import pytest
+from kernels import HURRY, NO_HURRY
 from nbconvert import HTMLExporter
 
 from resnet_helpers.costs import block_costs, block_remedies, model_costs
@@ -158,7 +159,7 @@ def test_notebook_runs_and_its_explorer_follows_every_control(lab, measure, tour
     explorer = Explorer(notebook, tour.source)
     check(explorer, tour, tour.start)
     for by in ("mouse", "keyboard"):
-        measure(f"{tour.name}, {by} to new picture", [*walk(explorer, tour, by), *walk(explorer, tour, by)])
+        measure(f"{tour.name}, {by} to new picture", walk(explorer, tour, by))
     assert tuple(notebook.tab_stops(explorer.output)) == tour.tab_stops
     assert notebook.errors() == [] and notebook.console_errors == []
 
@@ -172,7 +173,9 @@ def check_saved_picture(notebook, source):
 
 
 def run_all(notebook):
+    notebook.execute(HURRY)
     notebook.run_all(timeout=600)
+    notebook.execute(NO_HURRY)
     assert notebook.errors() == [] and notebook.console_errors == []
 
 
