@@ -1,7 +1,7 @@
 """The article's training function: `fit`, watched through an `Animator`."""
 
 from resnet_helpers.plotting import RUN_CURVES, Animator
-from resnet_helpers.training import History, fit, init_weights, results, try_gpu
+from resnet_helpers.training import History, finish_lazy_layers, fit, init_weights, results, try_gpu
 
 
 def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=None, *, precision="auto"):
@@ -27,6 +27,7 @@ def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=None, *, precis
         ValueError, NonFiniteLossError: as `fit`.
     """
     device = try_gpu() if device is None else device
+    train_iter = finish_lazy_layers(net.to(device), train_iter, device)
     net.apply(init_weights)
     print("training on", device)
     animator = Animator(xlabel="epoch", xlim=[1, num_epochs], legend=RUN_CURVES)

@@ -362,8 +362,7 @@ def describe(report):
     for (size, data, loop), m in by_key.items():
         article = by_key.get((size, data, "article"))
         ratio = f"{m.images_per_second / article.images_per_second:.2f}" if article else ""
-        peak = peaks.get(m.precision, max(peaks["float32"], peaks["bfloat16"]))  # "auto": too few steps to choose
-        of_peak = m.images_per_second * flops_per_image(size) / peak
+        of_peak = m.images_per_second * flops_per_image(size) / peaks[m.precision]
         of_memory = m.images_per_second * least_bytes_per_image(size, m.precision) / peaks["bandwidth"]
         yield (f"{size:>4} {data:>7,}  {loop:8} {m.precision:9} {m.images_per_second:>9,.1f} {ratio:>6} "
                f"{of_peak:>8.0%} {of_memory:>9.0%} {m.plotting_seconds / m.seconds:>7.1%} "

@@ -1,6 +1,6 @@
 """Checkpoints: all that a training run needs to go on as if it had never stopped.
 
-(With `precision="auto"` the first steps try anew what is fastest, as at the beginning.)
+(With `precision="auto"` it is decided anew what is faster, as at the beginning.)
 
 A checkpoint is a file of `torch.save` with tensors, numbers and strings only; reading it runs no code from it.
 """

@@ -54,7 +54,7 @@ class Group:
                              "same options, and have the checkpoint where all of them can read it")
 
     def choose_precision(self, precision):
-        """With several processes "auto" is not left to a trial in each of them: all take what suits the first one."""
+        """With several processes "auto" is not left to each of them: all take what suits the first one."""
         if self.world_size == 1 or precision != "auto":
             return precision
         gain = torch.tensor([bfloat16_gain(self.device) if self.is_main else 0.0])

@@ -1,56 +1,39 @@
-"""The arithmetic of a training step: plain float32, or what is faster on this machine: bfloat16, another layout."""
+"""The arithmetic of a training step: plain float32, or bfloat16 where this machine is much faster in it."""
 
 import contextlib
 import functools
-import math
+import random
 import time
-from typing import NamedTuple
+import warnings
 
+import numpy
 import torch
 
 from resnet_helpers.cpu import SharedCores, SmallMaps, kept_memory
+from resnet_helpers.diagnosis import is_full
 
 PRECISIONS = ("auto", "float32", "bfloat16")
-GAIN = 1.3  # how much faster bfloat16 products must be for a trial; the casts around them cost time too
-
-
-class Way(NamedTuple):
-    """A way to compute a step: the type that products are computed in, and how images and weights lie in memory."""
-
-    precision: str
-    memory_format: torch.memory_format
-
-
-PLAIN = Way("float32", torch.preserve_format)
-FLOAT32, FLOAT32_LAST = Way("float32", torch.contiguous_format), Way("float32", torch.channels_last)
-BFLOAT16_LAST = Way("bfloat16", torch.channels_last)
-
-
-def ways_to_try(device):
-    """The ways of which "auto" takes the fastest: bfloat16 only where matrices are multiplied much faster in it."""
-    if bfloat16_gain(device) >= GAIN:
-        return [BFLOAT16_LAST, FLOAT32_LAST, FLOAT32]
-    return [FLOAT32_LAST, FLOAT32] if device.type == "cpu" else [PLAIN]
+GAIN = 1.3  # how much faster bfloat16 products must be; the casts around them cost time too
 
 
 class Arithmetic:
     """How `fit` computes.
 
     In bfloat16, convolutions and matrix products round their inputs to 8 significant bits and add in float32
-    (autocast); weights, batch-norm statistics, loss and optimiser stay float32. Images and weights lie in memory with
-    the channels last, which is how the fast kernels want them. On CPUs some weight gradients are computed in another
-    way, see `cpu.SmallMaps`.
+    (autocast); weights, batch-norm statistics, loss and optimiser stay float32. During the run images and weights lie
+    in memory with the channels last, which is how the fast kernels want them. On CPUs some weight gradients are
+    computed in another way, see `cpu.SmallMaps`.
 
     Args:
         precision: "float32", as PyTorch computes without being told anything (newer GPUs round the inputs of
-            convolutions to TF32 then, unless `torch.backends.cudnn.allow_tf32` is False); "bfloat16"; or "auto": the
-            first steps of the run try what may be faster on the device, and the fastest stays, see `ways_to_try`. On a
-            CPU "auto" also takes fewer threads while other programs use the cores; another number of threads adds up
-            in another order, so the others keep it.
+            convolutions to TF32 then, unless `torch.backends.cudnn.allow_tf32` is False); "bfloat16"; or "auto":
+            bfloat16 where the device multiplies matrices much faster in it, and float32 elsewhere, or if the net does
+            not compute in bfloat16. On a CPU "auto" also takes fewer threads while other programs use the cores;
+            another number of threads adds up in another order, so the others keep it.
         device: a `torch.device`.
 
     Attributes:
-        precision: "float32" or "bfloat16"; "auto" as long as that is being tried.
+        precision: "float32" or "bfloat16".
 
     Raises:
         ValueError: another precision.
@@ -59,31 +42,74 @@ class Arithmetic:
     def __init__(self, precision, device):
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-        self.cores = SharedCores() if precision == "auto" and device.type == "cpu" else None
-        ways = {"float32": [PLAIN], "bfloat16": [BFLOAT16_LAST]}.get(precision) or ways_to_try(device)
-        self.device, self.net, self.optimizer, self.is_plain = device, None, None, ways == [PLAIN]
-        long = 1.0 if device.type == "cpu" else math.inf  # what a GPU's first step loads can take that long
-        self._way, self.trial = ways[0], Trial(ways, long=long) if len(ways) > 1 else None
+        is_auto = precision == "auto"
+        if is_auto:
+            precision = "bfloat16" if bfloat16_gain(device) >= GAIN else "float32"
+        self.precision, self.device, self.net, self.optimizer = precision, device, None, None
+        self.cores = SharedCores() if is_auto and device.type == "cpu" else None
+        self._may_give_up = is_auto and not self.is_plain
+        self._before = []  # (weight, its data as they lay) of weights that lie in another way now
 
     @property
-    def precision(self):
-        return "auto" if self.trial else self._way.precision
+    def is_plain(self):
+        """Is it float32?"""
+        return self.precision == "float32"
 
-    def prepare(self, net):
-        """Move a module to the device, in place, and lay out its weights."""
-        self.net = net.to(self.device)
-        self._lay_out()
+    @contextlib.contextmanager
+    def run(self, net, optimizer):
+        """The context of a whole run. At its end the weights lie in memory as they did."""
+        self.net, self.optimizer = net, optimizer
+        with contextlib.ExitStack() as contexts:
+            if self.device.type == "cpu":
+                contexts.enter_context(kept_memory())
+            if self.cores is not None:
+                contexts.enter_context(self.cores.in_use())
+            contexts.callback(self._lay_back)
+            if not self.is_plain:
+                self._before = lay_channels_last(net)
+                lay_out_as_weights(optimizer)
+            yield
 
-    def attach(self, optimizer):
-        """Lay out what the optimiser of the prepared module remembers, now and whenever its weights are."""
-        self.optimizer = optimizer
-        lay_out_as_weights(optimizer)
+    def _lay_back(self):
+        for weight, data in self._before:
+            weight.data = data.copy_(weight.data)
+            if weight.grad is not None:
+                weight.grad = torch.empty_like(weight.data).copy_(weight.grad)
+        self._before = []
+        lay_out_as_weights(self.optimizer)
+
+    def attempt(self, compute, is_first=False):
+        """What `compute`, a function without arguments, gives.
+
+        If the choice was left to this object and the net fails in bfloat16, everything is computed in float32 from then
+        on, and a warning says so.
+
+        Args:
+            is_first: is it the first step of the run? Then a net that fails is put back to where it was. (A later
+                step that fails has changed no more than running averages.)
+        """
+        if not self._may_give_up:
+            return compute()
+        before = _Moment(self.net, self.device) if is_first else None
+        try:
+            return compute()
+        except Exception as error:
+            if is_full(error):
+                raise
+            reason = f"{type(error).__name__}: {error}".split("\n")[0]
+        self.precision, self._may_give_up = "float32", False
+        if before is not None:
+            before.come_back()
+        self._lay_back()
+        result = compute()  # its own error, if the net fails in float32, too
+        warnings.warn(f"training goes on in plain float32, since this net fails in bfloat16 ({reason})", stacklevel=2)
+        return result
 
     def batch(self, X):
         """Move a tensor, or each tensor of a list or tuple, to the device."""
         if isinstance(X, (list, tuple)):
             return [self.batch(x) for x in X]
-        order = {"memory_format": self._way.memory_format} if X.dim() == 4 else {}
+        order = {} if self.is_plain or X.dim() != 4 else {"memory_format": torch.channels_last}
         return X.to(self.device, non_blocking=self._can_wait, **order)
 
     def labels(self, y):
@@ -101,51 +127,56 @@ class Arithmetic:
     @contextlib.contextmanager
     def autocast(self):
         """The context to compute logits in."""
-        if self._way.precision == "float32":
+        if self.is_plain:
             yield
             return
         small_maps = SmallMaps() if self.device.type == "cpu" else contextlib.nullcontext()
         with torch.autocast(self.device.type, torch.bfloat16), small_maps:
             yield
 
-    @contextlib.contextmanager
-    def run(self):
-        """The context of a whole run."""
-        with contextlib.ExitStack() as contexts:
-            if self.device.type == "cpu":
-                contexts.enter_context(kept_memory())
-            if self.cores is not None:
-                contexts.enter_context(self.cores.in_use())
-            yield
-
-    @contextlib.contextmanager
-    def step(self, num_images):
-        """The context of a whole training step; times it as long as ways are being tried."""
-        if self.trial is None:
-            yield
-            if self.cores is not None:
-                self.cores.look()
-            return
-        synchronize(self.device)
-        begin = time.perf_counter()
-        yield
-        synchronize(self.device)
-        self.trial.add(time.perf_counter() - begin, num_images)
-        self._way = self.trial.winner or self.trial.next
-        if self.trial.winner:
-            self.trial = None
-        self._lay_out()
+    def share_cores(self):
+        """To be called after each step: leave cores to other programs, if the number of threads may change."""
+        if self.cores is not None:
+            self.cores.look()
 
     def sgd(self, parameters, lr):
         """Plain SGD; see `can_fuse`."""
         return torch.optim.SGD(parameters, lr=lr, fused=can_fuse(self.device, self.is_plain))
 
-    def _lay_out(self):
-        for weight in self.net.parameters() if not self.is_plain else ():
-            if weight.dim() == 4:  # `Module.to` would do it for those of 5 dimensions too, and fail
-                weight.data = weight.data.to(memory_format=self._way.memory_format)
-        if self.optimizer is not None:
-            lay_out_as_weights(self.optimizer)
+
+class _Moment:
+    """The weights and buffers of a net, and the random states, to come back to."""
+
+    def __init__(self, net, device):
+        self.device = device
+        self.tensors = [(tensor, tensor.detach().clone()) for tensor in (*net.parameters(), *net.buffers())]
+        self.states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+        self.of_gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    @torch.no_grad()
+    def come_back(self):
+        """Put everything back."""
+        for tensor, value in self.tensors:
+            tensor.copy_(value)
+        for put_back, state in zip((random.setstate, numpy.random.set_state, torch.set_rng_state), self.states,
+                                   strict=True):
+            put_back(state)
+        if self.of_gpu is not None:
+            torch.cuda.set_rng_state(self.of_gpu, self.device)
+
+
+def lay_channels_last(net):
+    """Let the weights of convolutions lie in memory with the channels last.
+
+    Returns:
+        Pairs of a weight and its data as they lay, for those that lay otherwise.
+    """
+    moved = [weight for weight in net.parameters()  # `Module.to` would try those of 5 dimensions too, and fail
+             if weight.dim() == 4 and not weight.is_contiguous(memory_format=torch.channels_last)]
+    before = [(weight, weight.data) for weight in moved]
+    for weight in moved:
+        weight.data = weight.data.to(memory_format=torch.channels_last)
+    return before
 
 
 def can_fuse(device, is_plain):
@@ -166,43 +197,6 @@ def lay_out_as_weights(optimizer):
         for name, value in state.items():
             if torch.is_tensor(value) and value.shape == weight.shape and value.stride() != weight.stride():
                 state[name] = torch.empty_like(weight, dtype=value.dtype, requires_grad=False).copy_(value)
-
-
-class Trial:
-    """Finds out which of several ways of doing a step takes the least time for an image, by taking turns.
-
-    The first step of each way also loads its kernels and gets its memory: it counts only if it takes longer than
-    `long`, where that no longer matters and every further step in a slow way would cost.
-
-    Args:
-        names: what tells the ways apart.
-        long: in seconds.
-    """
-
-    STEPS = 3  # of each way
-
-    def __init__(self, names, long=1.0):
-        self.tried, self.long = {name: [] for name in names}, long  # (seconds, images) of steps
-
-    def _is_tried(self, name):
-        return len(self.tried[name]) >= self.STEPS or any(seconds > self.long for seconds, _ in self.tried[name])
-
-    @property
-    def next(self):
-        """The way whose turn it is."""
-        return min((name for name in self.tried if not self._is_tried(name)), key=lambda name: len(self.tried[name]))
-
-    def add(self, seconds, num_images):
-        """Note what the step of `next` took, and for how many images: an epoch's last batch may have fewer."""
-        self.tried[self.next].append((seconds, num_images))
-
-    @property
-    def winner(self):
-        """The fastest, once all have had their steps; else None."""
-        if not all(map(self._is_tried, self.tried)):
-            return None
-        return min(self.tried, key=lambda name: min(seconds / num_images for seconds, num_images
-                                                    in self.tried[name][1:] or self.tried[name]))
 
 
 @functools.cache

@@ -6,6 +6,7 @@ it draws, prints or stores, and stops by leaving the loop. `train_ch6` is such a
 
 import contextlib
 import functools
+import itertools
 import json
 import math
 import platform
@@ -190,6 +191,33 @@ def init_weights(module):
     """
     if type(module) in (nn.Linear, nn.Conv2d):
         nn.init.xavier_uniform_(module.weight)
+
+
+def finish_lazy_layers(net, batches, device):
+    """Let layers such as nn.LazyLinear find their sizes on the first batch, before anything asks for their weights.
+
+    Args:
+        net: a module on `device`; one without such layers is left alone.
+        batches: iterable of (X, y). Its random order stays what it would have been.
+        device: a `torch.device`.
+
+    Returns:
+        `batches`, or an iterator that still gives all of them if they can be gone through only once.
+    """
+    if not any(map(nn.parameter.is_lazy, (*net.parameters(), *net.buffers()))):
+        return batches
+    generator = getattr(batches, "generator", None)
+    state = None if generator is None else generator.get_state()
+    with torch.random.fork_rng(devices=[]):
+        iterator = iter(batches)
+        batch = next(iterator, None)
+    if state is not None:
+        generator.set_state(state)
+    if batch is not None:
+        X, y = diagnosis.unpack(batch)
+        with in_mode(net, training=False), torch.no_grad(), diagnosis.explained(net, X, y):
+            net(move_to(X, device))
+    return itertools.chain([] if batch is None else [batch], iterator) if iterator is batches else batches
 
 
 @dataclass(frozen=True)
@@ -418,9 +446,9 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
             goes, unless the run is resumed.
         timer: the `Timer` to measure with, a fresh one. Who stops it while `train_iter` waits for something, and
             starts it again, leaves that time out of `Progress.seconds`.
-        precision: "float32", the plain arithmetic of PyTorch; "bfloat16"; or "auto", what is fastest on this machine
-            for this net, found out on the first steps. See `precision.Arithmetic`. On a CPU "auto" also computes with
-            fewer threads while other programs use the cores, see `cpu.SharedCores`.
+        precision: "float32", the plain arithmetic of PyTorch; "bfloat16"; or "auto", what is faster on this machine,
+            or float32 if the net does not compute in bfloat16. See `precision.Arithmetic`. On a CPU "auto" also
+            computes with fewer threads while other programs use the cores, see `cpu.SharedCores`.
         resume: go on after the last whole epoch that `history` holds, instead of beginning at the first. Net,
             optimizer, scheduler and random states must be those of that moment, see `checkpoints`.
         all_reduce: where several processes train together, the function that sums a tensor over them, see
@@ -445,9 +473,8 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
     device = torch.device(next((p.device for p in net.parameters()), "cpu") if device is None else device)
     respect_cores()
     arithmetic = Arithmetic(precision, device)
-    arithmetic.prepare(net)
+    train_iter = finish_lazy_layers(net.to(device), train_iter, device)
     optimizer = optimizer or arithmetic.sgd(net.parameters(), lr)
-    arithmetic.attach(optimizer)
     loss = loss or nn.CrossEntropyLoss()
     train_iter, test_iter = (batches.to(device) if isinstance(batches, ImageBatches) else batches
                              for batches in (train_iter, test_iter))  # bytes travel once, not each batch as floats
@@ -465,7 +492,8 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
 def _fit(train_step, train_iter, test_iter, num_epochs, scheduler, reports_per_epoch, history, timer, all_reduce):
     """The loop of `fit`, its arguments checked."""
     net, arithmetic = train_step.net, train_step.arithmetic
-    with contextlib.suppress(KeyboardInterrupt), arithmetic.run():  # the stop button: a normal way to end a run
+    # KeyboardInterrupt is the stop button: a normal way to end a run.
+    with contextlib.suppress(KeyboardInterrupt), arithmetic.run(net, train_step.optimizer):
         last = history.records[-1] if history.records else Progress(0, 0, 0.0, 0.0, None, 0, 0.0)
         step, examples = last.step, last.examples
         due = report_batches(train_iter, reports_per_epoch)
@@ -523,10 +551,10 @@ class TrainingStep:
         if self.is_first:
             diagnosis.check_images(X, self.net)
             with diagnosis.explained(self.net, X, y):
-                self._check_memory(X)
+                self.arithmetic.attempt(lambda: self._check_memory(X))
         try:
             with diagnosis.explained(self.net, X, y):
-                return self._train(X, y)
+                return self.arithmetic.attempt(lambda: self._train(X, y), self.is_first)
         except Exception as error:
             if not diagnosis.is_full(error):
                 raise
@@ -534,11 +562,11 @@ class TrainingStep:
         raise diagnosis.memory_full(X, self._largest_that_fits(X, y))
 
     def _train(self, X, y):
-        with self.arithmetic.step(y.numel()):
-            self.optimizer.zero_grad()
-            l, y_hat, y = self._forward(X, y)
-            l.backward()
-            self.optimizer.step()
+        self.optimizer.zero_grad()
+        l, y_hat, y = self._forward(X, y)
+        l.backward()
+        self.optimizer.step()
+        self.arithmetic.share_cores()
         self.is_first = False
         return l, y_hat, y
 
@@ -562,17 +590,17 @@ class TrainingStep:
         with self.arithmetic.autocast():
             return self.net(X)
 
+    @torch.no_grad()
     def test_accuracy(self, test_iter, all_reduce):
         """Like `evaluate_accuracy_gpu`, in the precision of the run, over all processes, read from the device once."""
         self.net.eval()
         sums, labels = BatchSums(all_reduce), labels_of(test_iter)
-        with torch.no_grad(), self.arithmetic.autocast():
-            for i, (X, y) in enumerate(map(diagnosis.unpack, test_iter)):
-                with diagnosis.explained(self.net, X, y):
-                    classes = self.arithmetic.labels(y)
-                    y_hat = self.net(self.arithmetic.batch(X))
-                    self._check_labels(y, y_hat, labels, is_first=i == 0)
-                    sums.add(torch.zeros((), device=classes.device), y_hat, classes)
+        for i, (X, y) in enumerate(map(diagnosis.unpack, test_iter)):
+            with diagnosis.explained(self.net, X, y):
+                classes = self.arithmetic.labels(y)
+                y_hat = self.arithmetic.attempt(lambda X=X: self._logits(X))
+                self._check_labels(y, y_hat, labels, is_first=i == 0)
+                sums.add(torch.zeros((), device=classes.device), y_hat, classes)
         return sums.read()[1]
 
     def _check_memory(self, X):

@@ -9,7 +9,6 @@ from resnet_helpers import benchmark, data
 from resnet_helpers.benchmark import Measurement, describe, flops_per_image, main, measure_in_new_process
 from resnet_helpers.errors import DatasetUnavailableError
 from resnet_helpers.models import resnet18
-from resnet_helpers.precision import PRECISIONS
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +25,7 @@ def test_both_loops_are_measured(report):
         assert (m.size, m.data, m.images) == (28, 300, 256 + 44 + 256) and 0 < m.train_loss < 20
         assert 0 < m.plotting_seconds < m.seconds and m.first_point_seconds > 0
         assert m.images_per_second == m.images / m.seconds
-    assert article.precision == "float32" and package.precision in PRECISIONS  # three steps: perhaps too few to choose
+    assert article.precision == "float32" and package.precision in ("float32", "bfloat16")
 
 
 @pytest.mark.slow
@@ -35,14 +34,6 @@ def test_table_has_a_line_per_measurement_and_names_the_machine(report):
     assert lines[0].startswith(report["hardware"]["name"]) and report["versions"]["torch"] in lines[0]
     assert "after 1 batches at most" in lines[2]
     assert [line.split()[2] for line in lines if line.strip().startswith("28 ")] == ["article", "package"]
-
-
-def test_a_run_too_short_to_choose_its_precision_is_held_against_the_higher_peak():
-    measurement = vars(Measurement("package", 28, 6000, 768, 1.0, 0.1, 1.0, 0, 1.0, "auto"))
-    report = {"hardware": {"name": "abacus"}, "versions": {"system": "", "python": "", "torch": ""}, "batch_size": 256,
-              "steps": 3, "peaks": {"float32": 768 * flops_per_image(28), "bfloat16": 1.0, "bandwidth": 1e12},
-              "measurements": [measurement]}
-    assert any("auto" in line and " 100% " in line for line in describe(report))
 
 
 def test_growth_compares_fewest_and_most_images():

@@ -1,5 +1,6 @@
 """What goes wrong while training: interrupts at any point, batches that do not suit the net, memory that is full."""
 
+import inspect
 import linecache
 import os
 import signal
@@ -41,7 +42,7 @@ def train(net, data, test=None, num_epochs=1, **kwargs):
 
 # --- the stop button at any point ---
 
-CODE = {function.__code__ for function in (
+CODE = {inspect.unwrap(function).__code__ for function in (
     training._fit, training.TrainingStep.test_accuracy, training.BatchSums.add, training.BatchSums.read,
     training.TrainingStep.__call__, training.TrainingStep._train, training.TrainingStep._forward,
     training.TrainingStep._logits)}
