@@ -1,6 +1,6 @@
 """The article's training function: `fit`, watched through an `Animator`."""
 
-from resnet_helpers.plotting import RUN_CURVES, Animator
+from resnet_helpers.plotting import RUN_CURVES, Animator, notebook_shell
 from resnet_helpers.training import History, finish_lazy_layers, fit, init_weights, results, try_gpu
 
 
@@ -10,7 +10,7 @@ def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=None, *, precis
     Prints `training on DEVICE`, plots training loss and accuracy five times an epoch and test accuracy once,
     and ends with two lines: the results, and the training examples per second of wall-clock time. That counts
     fetching the batches too, which the article's figure leaves out. The stop button ends it early; curves,
-    weights and history stay.
+    weights and history stay. In a script the curves are pyplot's current figure afterwards: `plt.show()` shows it.
 
     Args:
         net: any module that maps X to logits (n, classes).
@@ -30,7 +30,7 @@ def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=None, *, precis
     train_iter = finish_lazy_layers(net.to(device), train_iter, device)
     net.apply(init_weights)
     print("training on", device)
-    animator = Animator(xlabel="epoch", xlim=[1, num_epochs], legend=RUN_CURVES)
+    animator = Animator(xlabel="epoch", xlim=[1, num_epochs], legend=RUN_CURVES, in_pyplot=notebook_shell() is None)
     history = History()
     try:
         for p in fit(net, train_iter, test_iter, num_epochs, lr, device, history=history,

@@ -7,6 +7,7 @@ pyplot's. matplotlib is imported when the first figure is made.
 
 import base64
 import contextlib
+import functools
 import html
 import io
 import math
@@ -14,6 +15,7 @@ import re
 import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 
@@ -67,16 +69,42 @@ def use_style():
     matplotlib.rcParams.update(style())
 
 
-def subplots(nrows=1, ncols=1, figsize=(5, 3.5), **kwargs):
+def subplots(nrows=1, ncols=1, figsize=(5, 3.5), in_pyplot=False, **kwargs):
     """Like `pyplot.subplots`, in this package's style and unknown to pyplot: show it with `show`.
 
+    Args:
+        in_pyplot: make it pyplot's current figure all the same.
+
     Returns:
-        (fig, axes): a Figure and one Axes or an array of them.
+        (fig, axes): a Figure, which is its own picture where a notebook displays it, and one Axes or an array of them.
     """
-    from matplotlib.figure import Figure
     with _settings(style()):
-        fig = Figure(figsize=figsize, dpi=PIXELS_PER_INCH, layout="constrained")
+        options = {"figsize": figsize, "dpi": PIXELS_PER_INCH, "layout": "constrained"}
+        if in_pyplot:
+            from matplotlib import pyplot
+            fig = pyplot.figure(FigureClass=_figure_class(), **options)
+        else:
+            fig = _figure_class()(**options)
         return fig, fig.subplots(nrows, ncols, **kwargs)
+
+
+@functools.cache
+def _figure_class():
+    """matplotlib's Figure, which shows itself in a notebook as pyplot's figures do."""
+    from matplotlib.figure import Figure
+
+    class PictureFigure(Figure):
+        def _repr_mimebundle_(self, include=None, exclude=None):
+            return _picture_of(self, repr(self), to_png(self))
+
+    return PictureFigure
+
+
+def _picture_of(fig, alt, png):
+    """(data, metadata) of a figure as an output of a cell, in its size on the page."""
+    width, height = (round(inches * PIXELS_PER_INCH) for inches in fig.get_size_inches())
+    return ({"image/png": base64.b64encode(png).decode(), "text/plain": alt},
+            {"image/png": {"width": width, "height": height, "alt": alt}})
 
 
 def show(fig, alt):
@@ -160,7 +188,7 @@ class Animator:
 
     One picture in the output of the cell is updated; text printed before it stays. Drawing is limited to a few
     times a second and to a share of the time, and the last state is always drawn at the end of the cell.
-    Outside a notebook nothing is drawn; `savefig` gives the picture anywhere.
+    Outside a notebook nothing is drawn; `savefig`, and `fig` itself, give the picture anywhere.
 
     Args:
         xlabel, ylabel: axis labels.
@@ -173,6 +201,7 @@ class Animator:
         picture: where to draw: None means an output of the cell that adds points; else an object with the methods
             of `CellPicture`.
         share_of_time: how much of the time drawing may take, above 0 and at most 1.
+        in_pyplot: make the figure pyplot's current one, for `pyplot.show` and `pyplot.savefig` in a script.
 
     Attributes:
         fig, axes: the Figure and the list of its Axes.
@@ -181,10 +210,10 @@ class Animator:
 
     def __init__(self, xlabel=None, ylabel=None, legend=None, xlim=None, ylim=None, xscale="linear",
                  yscale="linear", fmts=("-", "--", "-.", ":"), nrows=1, ncols=1, figsize=(5, 3.5), picture=None,
-                 share_of_time=0.01):
+                 share_of_time=0.01, in_pyplot=False):
         if not 0 < share_of_time <= 1:
             raise ValueError(f"share_of_time must be above 0 and at most 1, got {share_of_time!r}")
-        self.fig, axes = subplots(nrows, ncols, figsize, squeeze=False)
+        self.fig, axes = subplots(nrows, ncols, figsize, in_pyplot, squeeze=False)
         self.axes = list(axes.flat)
         _set_axes(self.axes[0], xlabel, ylabel, xlim, ylim, xscale, yscale)
         self.axes[0].margins(0, tight=False)
@@ -208,10 +237,12 @@ class Animator:
         x = list(x) if _is_several(x) else [x] * len(y)
         while len(self.lines) < len(y):
             self._add_line()
-        for X, Y, a, b in zip(self.X, self.Y, x, y, strict=False):  # fewer values: the first curves
-            if a is not None and b is not None:
-                X.append(float(a))
-                Y.append(float(b))
+        points = [(i, float(a), float(b)) for i, (a, b) in enumerate(zip(x, y, strict=False))
+                  if a is not None and b is not None]  # fewer values: the first curves
+        for i, a, b in points:
+            self.X[i].append(a)
+            self.Y[i].append(b)
+        self._update_lines(points)
         self._pending = True
         if time.perf_counter() >= self._next_draw or not self._picture.is_current():
             self.draw()
@@ -221,7 +252,6 @@ class Animator:
         if not self._pending or not self._picture.is_possible():
             return
         start = time.perf_counter()
-        self._update_lines()
         self._picture.update(self.fig, self.alt, at_end_of_cell=self._finish, png=lambda: self._raster.png(self.lines))
         self._pending = False
         end = time.perf_counter()
@@ -235,7 +265,6 @@ class Animator:
 
     def savefig(self, path, **kwargs):
         """Write the picture to a file; the arguments are those of matplotlib's `Figure.savefig`."""
-        self._update_lines()
         self.fig.savefig(path, **{"dpi": 2 * PIXELS_PER_INCH, **kwargs})
 
     def _add_line(self):
@@ -248,22 +277,23 @@ class Animator:
         if label:
             self.axes[0].legend()
 
-    def _update_lines(self):
-        for line, has_no_marker, X, Y in zip(self.lines, self._has_no_marker, self.X, self.Y, strict=True):
-            line.set_data(X, Y)
-            if has_no_marker:
+    def _update_lines(self, points):
+        """Bring the lines up to date with new points (curve, x, y)."""
+        for i, _, _ in points:
+            line, X = self.lines[i], self.X[i]
+            line.set_data(X, self.Y[i])
+            if self._has_no_marker[i]:
                 line.set_marker("." if len(X) <= 30 else "")  # a single point has no line to be seen by
         ax = self.axes[0]
         if any(self.X):
-            self._fit_limits(ax)
+            self._fit_limits(ax, points)
         elif ax.get_autoscaley_on() and ax.get_yscale() == "linear":
             ax.set_ylim(0, 1, auto=True)  # matplotlib would mark the surroundings of 0
 
-    def _fit_limits(self, ax):
+    def _fit_limits(self, ax, points):
         """Make room for the points, up to the next ticks: the less often the limits change, the less is to be drawn."""
         (left, right), (bottom, top) = map(sorted, (ax.get_xlim(), ax.get_ylim()))
-        if self._has_limits and all(left <= x <= right for X in self.X for x in X) \
-                and all(bottom <= y <= top for Y in self.Y for y in Y):
+        if self._has_limits and all(left <= x <= right and bottom <= y <= top for _, x, y in points):
             return
         self._has_limits = True
         with _settings({"axes.autolimit_mode": "round_numbers"}):
@@ -285,13 +315,13 @@ class _Raster:
 
     def __init__(self, fig):
         self.fig, self.seen = fig, None
-        fig.set_dpi(2 * PIXELS_PER_INCH)
 
     def png(self, lines):
         """PNG bytes, twice as many pixels as on the page."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from PIL import Image
         if self.seen != self._all_else():
+            self.fig.set_dpi(2 * PIXELS_PER_INCH)
             self.canvas = FigureCanvasAgg(self.fig)
             for line in lines:
                 line.set_animated(True)  # not to be drawn with the rest
@@ -337,21 +367,41 @@ class CellPicture:
         """
         from IPython.display import display
         shell = notebook_shell()
-        width, height = (round(inches * PIXELS_PER_INCH) for inches in fig.get_size_inches())
-        data = {"image/png": base64.b64encode(png() if png else to_png(fig)).decode(), "text/plain": alt}
-        metadata = {"image/png": {"width": width, "height": height, "alt": alt}}
-        if self.is_current():
+        data, metadata = _picture_of(fig, alt, png() if png else to_png(fig))
+        is_current = self.is_current()
+        if is_current and self.handle is not None:
             self.handle.update(data, metadata=metadata, raw=True)
             return
         self.cell = shell.execution_count
         self.handle = display(data, metadata=metadata, raw=True, display_id=True)
-        if at_end_of_cell:
+        _note_when_cleared(self, shell.display_pub)
+        if at_end_of_cell and not is_current:
             def finish(*_):
                 shell.events.unregister("post_run_cell", finish)
                 self.cell = shell.execution_count  # IPython 8 has counted on by now, IPython 9 has not
                 at_end_of_cell()
                 self.cell = None
             shell.events.register("post_run_cell", finish)
+
+
+_shown = weakref.WeakSet()  # pictures to be shown anew after `clear_output`
+
+
+def _note_when_cleared(picture, publisher):
+    """Let a picture know when the cell's code clears its outputs, which takes the picture away."""
+    _shown.add(picture)
+    clear = publisher.clear_output
+    if getattr(clear, "tells_pictures", False):
+        return
+
+    @functools.wraps(clear)
+    def clear_output(*args, **kwargs):
+        for shown in _shown:
+            shown.handle = None
+        clear(*args, **kwargs)
+
+    clear_output.tells_pictures = True
+    publisher.clear_output = clear_output
 
 
 def notebook_shell():
@@ -423,21 +473,33 @@ def show_images(imgs, num_rows, num_cols, titles=None, scale=1.5):
     Args:
         imgs: tensors or arrays (H, W), (1, H, W) or (H, W, colours), or PIL images; at most num_rows * num_cols
             of them are shown.
-        titles: one per image.
+        titles: one per image; images beyond them have none.
         scale: side of a grid cell in inches.
 
     Returns:
         Array of num_rows * num_cols Axes.
+
+    Raises:
+        ValueError: a colour image of shape (colours, H, W).
     """
     import matplotlib.pyplot as plt
+    pictures = [_picture(i, img) for i, img in zip(range(num_rows * num_cols), imgs, strict=False)]
     with _settings({**style(), "axes.grid": False}):
         _, axes = plt.subplots(num_rows, num_cols, figsize=(num_cols * scale, num_rows * scale),
                                squeeze=False, layout="constrained")
         for ax in axes.flat:
             ax.axis("off")
-        for i, (ax, img) in enumerate(zip(axes.flat, imgs, strict=False)):
-            img = _to_array(img)
-            ax.imshow(img[0] if img.ndim == 3 and img.shape[0] == 1 else img)
-            if titles is not None:
+        for i, (ax, picture) in enumerate(zip(axes.flat, pictures, strict=False)):
+            ax.imshow(picture)
+            if titles is not None and i < len(titles):
                 ax.set_title(titles[i], fontsize=10)
     return axes.flatten()
+
+
+def _picture(i, img):
+    """Image number `i` as matplotlib takes it, an array (H, W) or (H, W, colours)."""
+    img = _to_array(img)
+    if img.ndim == 3 and img.shape[0] in (3, 4) and img.shape[2] not in (3, 4):
+        raise ValueError(f"image {i} has the shape {img.shape}, with its colours first: img.permute(1, 2, 0) puts them "
+                         f"last")
+    return img[0] if img.ndim == 3 and img.shape[0] == 1 else img

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from matplotlib import pyplot as plt
 from nbclient import NotebookClient
 from PIL import Image
 from processes import run_python
@@ -208,7 +209,6 @@ def test_lines_alone_drawn_anew_give_the_same_picture_as_everything_drawn_anew(l
     growing = d2l.Animator(xlabel="epoch", legend=["a", "b"], **limits)
     for n in range(1, 6):
         growing.add(n, (2.5 / n, None if n % 2 else 0.1 * n))
-        growing._update_lines()
         quick = growing._raster.png(growing.lines)
         growing._raster.seen = None
         assert growing._raster.png(growing.lines) == quick
@@ -229,10 +229,8 @@ def test_limits_fit_the_points_up_to_round_numbers():
     animator = d2l.Animator()
     for x, y in ((0, 2.3), (3.2, 0.4), (5.7, 0.0)):
         animator.add(x, y)
-        animator._update_lines()
     assert animator.axes[0].get_xlim() == (0, 6) and animator.axes[0].get_ylim() == (0, 2.5)
     animator.add(7, 4.1)
-    animator._update_lines()
     assert animator.axes[0].get_xlim()[1] >= 7 and animator.axes[0].get_ylim()[1] >= 4.1
 
 
@@ -442,6 +440,79 @@ def test_figure_that_cannot_be_drawn_is_left_as_it_was():
     with pytest.raises(ValueError):
         plotting.to_svg(fig, "a picture")
     assert fig.patch.get_visible() and fig.dpi == plotting.PIXELS_PER_INCH
+
+
+# --- curves wherever people draw them ---
+
+def test_a_figure_is_up_to_date_whenever_it_is_looked_at(tmp_path):
+    animator = d2l.Animator(legend=["a", "b"])
+    pictures = []
+    for x in range(10):
+        animator.add(x, (x * x, None if x % 2 else x))
+        pictures.append(animator.fig._repr_mimebundle_()[0]["image/png"])
+    first, second = animator.axes[0].lines
+    assert list(first.get_ydata()) == [x * x for x in range(10)] and list(second.get_xdata()) == [0, 2, 4, 6, 8]
+    assert len(set(pictures)) == 10
+    animator.fig.savefig(tmp_path / "curves.png")
+    left, right = animator.axes[0].get_xlim()
+    bottom, top = animator.axes[0].get_ylim()
+    assert left <= 0 and right >= 9 and bottom <= 0 and top >= 81
+
+
+CLEARING = """
+from IPython.display import clear_output
+import resnet_helpers as d2l
+animator = d2l.Animator(legend=["y"], xlim=[0, 4], ylim=[0, 4])
+for x in range(5):
+    animator.add(x, x)
+    clear_output(wait=True)
+    print("point", x)
+"""
+DISPLAYING = """
+from IPython.display import display
+for x in range(3):
+    animator.add(x, 4 - x)
+    display(animator.fig)
+"""
+
+
+def test_clearing_the_output_does_not_take_the_curves_away_and_a_figure_can_be_displayed():
+    cleared, _, displayed = run_cells(CLEARING, "animator.alt", DISPLAYING)
+    assert text(cleared) == "point 4\n" and len(pictures(cleared)) == 1
+    assert len(pictures(displayed)) == 1 + 3 and len(set(pictures(displayed))) == 4
+
+
+def test_in_a_script_the_curves_of_train_ch6_are_pyplots_current_figure(tmp_path, capsys):
+    plt.close("all")
+    data = [(torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 2, 0]))] * 5
+    d2l.train_ch6(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)), data, data, 3, 0.1, "cpu")
+    assert len(plt.get_fignums()) == 1
+    train_loss, train_acc, test_acc = plt.gca().lines
+    assert len(train_loss.get_xdata()) == 15 and list(test_acc.get_xdata()) == [1, 2, 3]
+    plt.savefig(tmp_path / "curves.png")
+    assert len(np.unique(np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3), axis=0)) > 10
+    plt.close("all")
+
+
+def test_a_figure_that_is_displayed_is_a_picture_in_its_size():
+    fig, _ = d2l.subplots(figsize=(4, 3))
+    data, metadata = fig._repr_mimebundle_()
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert (metadata["image/png"]["width"], metadata["image/png"]["height"]) == (400, 300)
+
+
+def test_images_beyond_the_titles_have_none():
+    for titles, expected in (([], ["", ""]), (["a"], ["a", ""])):
+        axes = d2l.show_images(torch.rand(2, 5, 5), 1, 2, titles=titles)
+        assert [ax.get_title() for ax in axes] == expected
+    plt.close("all")
+
+
+def test_a_colour_image_with_its_colours_first_is_told_how_to_turn_them():
+    with pytest.raises(ValueError, match=r"image 0 has the shape \(3, 8, 9\).*permute\(1, 2, 0\)"):
+        d2l.show_images([torch.rand(3, 8, 9)], 1, 1)
+    assert len(d2l.show_images([torch.rand(8, 9, 3), torch.rand(3, 9, 3)], 1, 2)) == 2
+    plt.close("all")
 
 
 # --- importing ---
