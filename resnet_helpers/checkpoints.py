@@ -67,6 +67,9 @@ def load_checkpoint(path):
     try:
         refuse_special(path)
         content = _read(os.fspath(path))
+        if isinstance(content, dict) and content and all(map(torch.is_tensor, content.values())):
+            raise ValueError("it holds the weights of a network alone, a state_dict: net.load_state_dict(torch.load("
+                             "path, weights_only=True)) loads them")
         if content["format"] != FORMAT:
             raise ValueError(f"unknown format {reprlib.repr(content['format'])}")
         return Checkpoint(RunSettings(**content["settings"]), content["state"], History.from_dict(content["history"]))

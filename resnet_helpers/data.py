@@ -101,6 +101,11 @@ class ImageBatches:
         self.flip, self.shift, self.mean, self.std = flip, shift, mean, std
         self.rank, self.world_size = 0, 1
 
+    @property
+    def dataset(self):
+        """The images (height, width), as bytes, and their labels, as a data set with a length."""
+        return torch.utils.data.TensorDataset(self.images, self.labels)
+
     def to(self, device):
         """The same batches, in the same order, from images kept on `device`."""
         if self.images.device == torch.device(device):

@@ -206,7 +206,8 @@ def resnet18(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     Parameters: 11,178,378 with the default arguments. torchvision's model of the same name counts differently
     in two places. It has no biases in its convolutions (each output channel has one here, as in the article,
     though the batch norm behind it makes it redundant), and it has batch norm on the shortcuts (two parameters
-    per channel there). `copy_torchvision_weights` shows that both compute the same functions.
+    per channel there). `copy_torchvision_weights` shows that both compute the same functions. The function of this name
+    in the package d2l has a stem for small images, `stem="3x3"` here.
 
     Source: paper, table 1.
     """

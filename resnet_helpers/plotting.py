@@ -215,9 +215,10 @@ class Animator:
             raise ValueError(f"share_of_time must be above 0 and at most 1, got {share_of_time!r}")
         self.fig, axes = subplots(nrows, ncols, figsize, in_pyplot, squeeze=False)
         self.axes = list(axes.flat)
-        _set_axes(self.axes[0], xlabel, ylabel, xlim, ylim, xscale, yscale)
-        self.axes[0].margins(0, tight=False)
         self.legend, self.fmts = list(legend or []), fmts
+        self._config = xlabel, ylabel, xlim, ylim, xscale, yscale
+        _set_axes(self.axes[0], *self._config)
+        self.axes[0].margins(0, tight=False)
         self.X, self.Y, self.lines, self._has_no_marker = [], [], [], []
         self._raster = _Raster(self.fig)
         self.alt = f"Curves of {', '.join(map(str, self.legend)) or 'values'} against {xlabel or 'x'}"
@@ -262,6 +263,10 @@ class Animator:
         """Draw all anew: the cell may have changed the figure after its last point, and lines may meet the legend."""
         self._pending, self._raster.seen = True, None
         self.draw()
+
+    def config_axes(self):
+        """Set labels, limits, scales and legend of the first axes: for code that clears them and draws by itself."""
+        _set_axes(self.axes[0], *self._config, self.legend)
 
     def savefig(self, path, **kwargs):
         """Write the picture to a file; the arguments are those of matplotlib's `Figure.savefig`."""
@@ -484,7 +489,7 @@ def show_images(imgs, num_rows, num_cols, titles=None, scale=1.5):
     """
     import matplotlib.pyplot as plt
     pictures = [_picture(i, img) for i, img in zip(range(num_rows * num_cols), imgs, strict=False)]
-    with _settings({**style(), "axes.grid": False}):
+    with _settings({**style(), "axes.grid": False, "figure.max_open_warning": 0}):  # a script shows them in the end
         _, axes = plt.subplots(num_rows, num_cols, figsize=(num_cols * scale, num_rows * scale),
                                squeeze=False, layout="constrained")
         for ax in axes.flat:

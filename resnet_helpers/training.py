@@ -44,6 +44,11 @@ def try_gpu(i=0):
     return torch.device("cpu")
 
 
+def try_all_gpus():
+    """A list of all CUDA devices; of the CPU alone if there is none."""
+    return [torch.device(f"cuda:{i}") for i in range(torch.cuda.device_count())] or [torch.device("cpu")]
+
+
 @functools.cache
 def why_unusable(device):
     """What PyTorch says when a device is to add two numbers; "" if it can."""
@@ -485,7 +490,10 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
     else:
         history.records = []
     history.describe(net, optimizer, scheduler, num_epochs, device, arithmetic.precision)
-    step = TrainingStep(net, arithmetic, optimizer, loss, labels_of(train_iter), is_alone=all_reduce is None)
+    labels = labels_of(train_iter)
+    step = TrainingStep(net, arithmetic, optimizer, loss, labels, is_alone=all_reduce is None,
+                        leaves_one=labels is not None and all_reduce is None
+                        and len(labels) % train_iter.batch_size == 1)
     return _fit(step, train_iter, test_iter, num_epochs, scheduler, reports_per_epoch, history, timer, all_reduce)
 
 
@@ -535,11 +543,12 @@ class TrainingStep:
         net, arithmetic, optimizer, loss: as in `fit`.
         labels: those of all batches, if they are known; they are checked once, at the first step.
         is_alone: no other process has to take part.
+        leaves_one: the last batch of an epoch is known to have one image; whether the net takes it is tried at once.
     """
 
-    def __init__(self, net, arithmetic, optimizer, loss, labels=None, is_alone=True):
+    def __init__(self, net, arithmetic, optimizer, loss, labels=None, is_alone=True, leaves_one=False):
         self.net, self.arithmetic, self.optimizer, self.loss = net, arithmetic, optimizer, loss
-        self.labels, self.is_alone, self.is_first = labels, is_alone, True
+        self.labels, self.is_alone, self.leaves_one, self.is_first = labels, is_alone, leaves_one, True
 
     def __call__(self, batch):
         """Train on (X, y); returns its loss, logits and classes, on the device.
@@ -552,6 +561,10 @@ class TrainingStep:
             diagnosis.check_images(X, self.net)
             with diagnosis.explained(self.net, X, y):
                 self.arithmetic.attempt(lambda: self._check_memory(X))
+            if self.leaves_one:
+                with diagnosis.explained(self.net, X[:1], y[:1]), in_mode(self.net, True), \
+                        torch.random.fork_rng(devices=[]):
+                    self.arithmetic.attempt(lambda: self._logits(X[:1]))
         try:
             with diagnosis.explained(self.net, X, y):
                 return self.arithmetic.attempt(lambda: self._train(X, y), self.is_first)

@@ -357,3 +357,10 @@ def test_each_test_image_goes_to_one_process():
 def test_batches_that_cannot_be_shared_are_refused_with_those_that_can(batch_size, world_size, advice):
     with pytest.raises(ValueError, match=advice):
         numbered(200, batch_size, shuffle=True).share(0, world_size)
+
+
+def test_batches_have_a_data_set_with_a_length():
+    train_iter, test_iter = d2l.load_data_fashion_mnist(64, subset=True)
+    assert (len(train_iter.dataset), len(test_iter.dataset)) == (6000, 1000)
+    image, label = test_iter.dataset[3]
+    assert image.shape == (28, 28) and int(label) == int(test_iter.labels[3])

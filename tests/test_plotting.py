@@ -501,6 +501,30 @@ def test_a_figure_that_is_displayed_is_a_picture_in_its_size():
     assert (metadata["image/png"]["width"], metadata["image/png"]["height"]) == (400, 300)
 
 
+def test_code_that_clears_the_axes_and_draws_by_itself_finds_what_it_needs():
+    animator = d2l.Animator(xlabel="epoch", xlim=[0, 5], ylim=[0, 2], legend=["a", "b"])
+    for x in range(3):
+        if not animator.X:
+            animator.X, animator.Y = [[], []], [[], []]
+        for i in range(2):
+            animator.X[i].append(x)
+            animator.Y[i].append(x / (i + 1))
+        animator.axes[0].cla()
+        for X, Y, fmt in zip(animator.X, animator.Y, animator.fmts, strict=False):
+            animator.axes[0].plot(X, Y, fmt)
+        animator.config_axes()
+    ax = animator.axes[0]
+    assert (ax.get_xlabel(), ax.get_xlim(), ax.get_ylim(), len(ax.lines)) == ("epoch", (0, 5), (0, 2), 2)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_many_pictures_of_a_script_bring_no_warning(recwarn):
+    for _ in range(25):
+        d2l.show_images(torch.rand(1, 2, 2), 1, 1)
+    assert not recwarn.list and len(plt.get_fignums()) == 25
+    plt.close("all")
+
+
 def test_images_beyond_the_titles_have_none():
     for titles, expected in (([], ["", ""]), (["a"], ["a", ""])):
         axes = d2l.show_images(torch.rand(2, 5, 5), 1, 2, titles=titles)
@@ -523,9 +547,14 @@ def test_import_loads_neither_matplotlib_nor_torchvision_nor_ipywidgets():
     assert run_python("-c", script).strip() == "[]"
 
 
-def test_unknown_names_are_refused_as_usual():
+def test_unknown_names_are_refused_as_usual_and_those_of_other_chapters_with_advice():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = d2l.nothing
+    for name, advice in d2l.ELSEWHERE.items():
+        with pytest.raises(AttributeError, match=f"^{name} is of another chapter or edition .* Use ") as error:
+            getattr(d2l, name)
+        named = re.findall(r"d2l\.(\w+)", advice)
+        assert advice in str(error.value) and all(hasattr(d2l, other) for other in named), name
 
 
 def test_every_public_name_is_there_and_documented():

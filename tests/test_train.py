@@ -278,6 +278,12 @@ def test_damaged_or_foreign_files_are_no_checkpoints(few_images, tmp_path):
             load_checkpoint(tmp_path / f"{name}.pt")
 
 
+def test_weights_alone_are_told_from_a_checkpoint_with_how_to_load_them(tmp_path):
+    torch.save(d2l.resnet18().state_dict(), tmp_path / "net.pt")
+    with pytest.raises(ValueError, match=r"net.pt is not a checkpoint .*a state_dict: net.load_state_dict\(torch.load"):
+        load_checkpoint(tmp_path / "net.pt")
+
+
 def test_failed_write_leaves_the_older_file(few_images, tmp_path, monkeypatch):
     run, path = prepare_run(RunSettings()), tmp_path / "run.pt"
     save_checkpoint(path, run, d2l.History())

@@ -431,3 +431,16 @@ def test_what_a_step_keeps_is_what_autograd_saves():
     images = torch.rand(10, 1, 8, 8)
     # the input for the first layer's gradient, and the output of the ReLU for its own and the next layer's
     assert diagnosis.kept_bytes(lambda: net(images), net) == 4 * 10 * (64 + 5)
+
+
+def test_a_last_batch_of_one_image_is_told_before_the_first_step_if_the_net_cannot_take_it():
+    data = d2l.load_fashion_mnist_subset()
+    batches_of_four = d2l.data.ImageBatches(data.train_images[:9], data.train_labels[:9], 4, shuffle=True)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.BatchNorm1d(10))
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    with pytest.raises(d2l.UnsuitableBatchError, match="a batch of one image cannot be used for training"):
+        list(d2l.fit(net, batches_of_four, None, 1))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    history = d2l.History()
+    list(d2l.fit(net[:2], batches_of_four, None, 1, history=history))
+    assert history.completed and history.records[-1].step == 3
