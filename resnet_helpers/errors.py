@@ -30,9 +30,10 @@ class NonFiniteLossError(PlainError, ArithmeticError):
         if history.config.get("optimizer", "SGD") != "SGD" or history.config.get("momentum"):
             advice += ", and with a new optimizer, as this one still remembers the numbers that grew too large"
         super().__init__(
-            f"the training loss became {value} at step {step}{since}. Training has stopped, and the weights are back "
-            f"where they were a moment before; start again with {advice}. If that does not help, look for inputs that "
-            f"are not finite (torch.isfinite(X).all()), or logits that went through softmax or log before the loss.")
+            f"the training loss became {value} at step {step}{since}. Training has stopped, and the weights are lost: "
+            f"start again from fresh ones with {advice}. (With --checkpoint a run from the shell keeps the last whole "
+            f"epoch.) If that does not help, look for inputs that are not finite (torch.isfinite(X).all()), or logits "
+            f"that went through softmax or log before the loss.")
 
 
 class UnsuitableBatchError(PlainError, ValueError):

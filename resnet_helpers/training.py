@@ -463,8 +463,7 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
         ValueError: an unknown precision; `num_epochs` or `reports_per_epoch` below 1; a `train_iter` that is empty
             or can only be gone through once; nothing to resume.
         NonFiniteLossError: the loss became infinite or NaN. The message says when, and what to try; its
-            attribute `history` has what was recorded before. The weights are put back to where they were at the last
-            record but one, or at the beginning.
+            attribute `history` has what was recorded before.
         UnsuitableBatchError: a batch has the wrong type, shape or labels for the net; the message says what to change.
         MemoryFullError: there is not enough memory for a step; the message proposes a batch size that fits.
     """
@@ -505,7 +504,6 @@ def _fit(train_step, train_iter, test_iter, num_epochs, scheduler, reports_per_e
         last = history.records[-1] if history.records else Progress(0, 0, 0.0, 0.0, None, 0, 0.0)
         step, examples = last.step, last.examples
         due = report_batches(train_iter, reports_per_epoch)
-        kept = KeptWeights(net)
         for epoch in range(round(last.epoch), num_epochs):
             net.train()
             sums, seen = BatchSums(all_reduce), examples
@@ -517,15 +515,13 @@ def _fit(train_step, train_iter, test_iter, num_epochs, scheduler, reports_per_e
                 sums.add(l, y_hat, y)
                 step += 1
                 if i in due:
-                    with kept.if_finite():
-                        train_loss, train_acc, n = sums.read(step, history)
+                    train_loss, train_acc, n = sums.read(step, history)
                     timer.stop()
                     history.config["precision"] = arithmetic.precision
                     yield history.add(epoch + i / len(train_iter), step, train_loss, train_acc, None, seen + n,
                                       timer.sum())
                     timer.start()
-            with kept.if_finite():
-                train_loss, train_acc, n = sums.read(step, history)
+            train_loss, train_acc, n = sums.read(step, history)
             examples = seen + n
             timer.stop()
             history.config["precision"] = arithmetic.precision
@@ -710,36 +706,6 @@ class BatchSums:
             self.pending.clear()
         check_not_empty(self.sums[2])
         return self.sums[0] / self.sums[2], self.sums[1] / self.sums[2], int(self.sums[2])
-
-
-class KeptWeights:
-    """Copies of a net's parameters and buffers, to go back to if the loss is no longer finite.
-
-    A finite loss says that the weights were usable before its step, not that the step left them so: a copy counts once
-    finite losses have been computed after it. Until then the copy before it does.
-    """
-
-    def __init__(self, net):
-        self.net = net
-        self.sure = self.latest = self._copy()
-
-    def _tensors(self):
-        return [*self.net.parameters(), *self.net.buffers()]
-
-    def _copy(self):
-        return [tensor.detach().clone() for tensor in self._tensors()]
-
-    @contextlib.contextmanager
-    def if_finite(self):
-        """A context to read the losses in: copies the weights, or goes back if it raises `NonFiniteLossError`."""
-        try:
-            yield
-        except NonFiniteLossError:
-            with torch.no_grad():
-                for tensor, before in zip(self._tensors(), self.sure, strict=True):
-                    tensor.copy_(before)
-            raise
-        self.sure, self.latest = self.latest, self._copy()
 
 
 def results(history):
