@@ -1,14 +1,11 @@
 """Train a residual network on Fashion-MNIST from the shell: `python -m resnet_helpers.train --help`."""
 
 import argparse
-import contextlib
 import itertools
 import os
 import shlex
-import signal
 import sys
 import textwrap
-import threading
 import time
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -22,7 +19,7 @@ from resnet_helpers.files import is_special, picture_kind, why_no_picture, why_n
 from resnet_helpers.precision import lay_channels_last
 from resnet_helpers.recipes import CHOICES, RECIPES, RunSettings, prepare_run
 from resnet_helpers.runs import in_plain_words
-from resnet_helpers.training import History, Timer, results
+from resnet_helpers.training import History, results
 
 INTERRUPTED = 130  # what shells answer after Ctrl+C
 HELP = {
@@ -52,7 +49,6 @@ With several processes, for example
   torchrun --nproc-per-node=2 -m resnet_helpers.train --recipe article
 each computes on its part of every batch, and the first one prints and saves. On CPUs torchrun lets each use one core;
 OMP_NUM_THREADS=4 in front of the command makes it four.
-Ctrl+Z suspends a run, fg goes on with it; the time between does not count.
 Exit status: 0 trained to the end; 1 failed; 2 wrong options; 130 interrupted.
 
 Recipes:
@@ -226,13 +222,11 @@ class Report:
         images = run.settings.num_epochs * len(run.train_iter.images)
         processes = f", {group.world_size} processes" if group.world_size > 1 else ""
         again = f", going on after epoch {history.records[-1].epoch:.0f}" if history.records else ""
-        timer = Timer()
-        with suspended_without_counting(timer), tqdm(
-                total=images, initial=done, unit=" images", leave=False,
-                disable=True if self.is_quiet else None) as bar:  # None: not where nobody looks, as in a file
+        with tqdm(total=images, initial=done, unit=" images", leave=False,
+                  disable=True if self.is_quiet else None) as bar:  # None: not where nobody looks, as in a file
             self.say(f"training {run.settings.model} on {group.device}{processes}{again}")
             progress = run.fit(net=net, train_iter=_Counted(batches[0], bar, group.world_size), test_iter=batches[1],
-                               history=history, timer=timer, resume=bool(history.records), precision=precision,
+                               history=history, resume=bool(history.records), precision=precision,
                                all_reduce=group.all_reduce if group.world_size > 1 else None)
             history.config["processes"] = group.world_size
             for p in progress:
@@ -290,25 +284,6 @@ class Report:
         if not self.is_quiet:
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
-
-
-@contextlib.contextmanager
-def suspended_without_counting(timer):
-    """Let the timer stand still while the process is suspended by Ctrl+Z, until `fg` or SIGCONT wakes it."""
-    if not hasattr(signal, "SIGTSTP") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def suspend(*_):
-        begin = time.perf_counter()
-        os.kill(os.getpid(), signal.SIGSTOP)  # comes back when the process goes on
-        timer.tik += time.perf_counter() - begin
-
-    before = signal.signal(signal.SIGTSTP, suspend)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTSTP, before)
 
 
 def draw(history, path):

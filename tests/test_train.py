@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import shlex
 import signal
@@ -23,7 +22,6 @@ from resnet_helpers.checkpoints import load_checkpoint, save_checkpoint
 from resnet_helpers.distributed import Group
 from resnet_helpers.models import MODELS
 from resnet_helpers.recipes import RECIPES, RunSettings, prepare_run
-from resnet_helpers.training import History, Timer
 
 pytestmark = pytest.mark.usefixtures("narrow_net")  # processes of their own train ResNet-18
 QUICK = ["--num-epochs", "3", "--batch-size", "10", "--precision", "float32", "--flip", "--optimizer",
@@ -363,39 +361,3 @@ def test_history_is_json_for_anyone(few_images, tmp_path):
     train.main([*QUICK, "--quiet", "--history", str(tmp_path / "run.json")])
     content = json.loads((tmp_path / "run.json").read_text())
     assert content["completed"] is True and len(content["records"]) == 3 * 4  # four batches an epoch
-
-
-# --- suspended and woken ---
-
-@pytest.mark.skipif(not hasattr(signal, "SIGTSTP"), reason="there is no Ctrl+Z on this system")
-def test_the_time_in_which_a_run_is_suspended_does_not_count(monkeypatch):
-    now, sent = [100.0], []
-
-    def stop_until_woken(pid, signum):
-        sent.append((pid, signum))
-        now[0] += 1000
-
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(os, "kill", stop_until_woken)
-    before, timer = signal.getsignal(signal.SIGTSTP), Timer()
-    with train.suspended_without_counting(timer):
-        now[0] += 5
-        signal.raise_signal(signal.SIGTSTP)
-        now[0] += 2
-        assert timer.stop() == 7
-    assert sent == [(os.getpid(), signal.SIGSTOP)]
-    assert signal.getsignal(signal.SIGTSTP) == before
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, "SIGTSTP"), reason="there is no Ctrl+Z on this system")
-def test_a_suspended_run_goes_on_to_its_end(tmp_path):
-    history = tmp_path / "run.json"
-    process = subprocess.Popen([*COMMAND, "--num-epochs", "2", "--history", str(history)], stdout=subprocess.PIPE,
-                               text=True)
-    assert process.stdout.readline().startswith("training")
-    for _ in range(3):
-        process.send_signal(signal.SIGTSTP)
-        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
-        process.send_signal(signal.SIGCONT)
-    assert process.wait(timeout=300) == 0 and History.load(history).completed
