@@ -18,8 +18,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from resnet_helpers.limits import usable_cores
-
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 # Root may write anywhere. Without this privilege it may write where an ordinary user that owns the files may.
 WITHOUT_PRIVILEGE = ("setpriv", "--bounding-set=-dac_override") if hasattr(os, "geteuid") and os.geteuid() == 0 else ()
@@ -90,10 +88,8 @@ def _in_order(folder, order):
 
 
 def _pytest(paths, environment, folder, prefix):
-    processes = min(usable_cores(), len(paths))
     result = subprocess.run(
         [*prefix, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", folder, "-c", os.devnull,
-         "-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder",
          "--nbval", "--nbval-current-env", "--nbval-cell-timeout=600", *paths], cwd=folder, env=environment,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
     order = ", ".join(path.stem[:2] for path in paths)
