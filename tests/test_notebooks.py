@@ -57,6 +57,13 @@ def test_code_taught_is_the_code_shipped(notebook, shown):
     assert without_docstrings_and_checks(taught) == without_docstrings_and_checks(shipped)
 
 
+def test_notebook_3_counts_the_layers_of_each_depth():
+    namespace = definitions_of(NOTEBOOKS[2])
+    with torch.device("meta"):
+        counted = {depth: len(namespace["weighted_layers"](make())) for depth, make in models.MODELS.items()}
+    assert counted == {depth: depth for depth in models.MODELS}
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_saved_from_one_run_of_a_fresh_kernel(path):
     counts = [cell["execution_count"] for cell in cells(path, "code")]

@@ -259,6 +259,15 @@ def test_resume_says_where_it_begins(few_images, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[0] == "training ResNet-18 on cpu, going on after epoch 1"
 
 
+def test_processes_compare_their_settings_and_how_far_their_checkpoints_are(few_images, tmp_path, monkeypatch):
+    compared, path = [], str(tmp_path / "run.pt")
+    monkeypatch.setattr(Group, "check_agreement", lambda group, *values: compared.append(values))
+    assert train.main(["--num-epochs", "1", "--quiet", "--checkpoint", path]) == 0
+    assert train.main(["--quiet", "--checkpoint", path, "--resume"]) == 0
+    settings = RunSettings(num_epochs=1)
+    assert compared == [(settings, 0), (settings, load_checkpoint(path).history.records[-1].step)]
+
+
 # --- checkpoints ---
 
 def test_damaged_or_foreign_files_are_no_checkpoints(few_images, tmp_path):
