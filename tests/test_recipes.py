@@ -113,10 +113,11 @@ def test_state_brings_a_run_back(few_images, narrow_net):
     run = prepare_run(RunSettings(batch_size=10, optimizer="Adam", schedule="one-cycle", num_epochs=2, flip=True))
     steps = run.fit()
     next(p for p in steps if p.epoch == 1)
-    state = run.state_dict()
+    state, drawn = run.state_dict(), torch.rand(3)
     other = prepare_run(RunSettings(batch_size=10, optimizer="Adam", schedule="one-cycle", num_epochs=2, flip=True,
                                     seed=5))
     other.load_state_dict(state)
+    assert torch.equal(torch.rand(3), drawn)  # as a net with dropout would
     assert other.optimizer.param_groups[0]["lr"] == run.optimizer.param_groups[0]["lr"]
     assert all(torch.equal(a, b) for a, b in zip(other.net.state_dict().values(), run.net.state_dict().values(),
                                                  strict=True))
