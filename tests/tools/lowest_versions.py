@@ -1,6 +1,6 @@
 """Install the lowest versions that requirements.txt allows, and run tests with them.
 
-    python tests/tools/lowest_versions.py [--folder FOLDER] [TEST ...]
+    python tests/tools/lowest_versions.py [--folder FOLDER [--install-only]] [TEST ...]
 
 Needs a Python for which those versions were built, 3.10 to 3.12, about 6 GB of disk, and a package index. Without names
 of tests: all of tests/ but the browser's, and the notebooks, whose outputs are compared with the saved ones. Exit
@@ -26,13 +26,16 @@ def lowest(requirements):
 
 
 def install(folder):
-    """Make a virtual environment with the lowest versions; the path of its Python."""
+    """Make a virtual environment with the lowest versions, if it is not there yet; the path of its Python."""
+    python, whole = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"), folder / "installed"
+    if whole.exists():
+        return python
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     constraints = folder / "lowest.txt"
     constraints.write_text("\n".join(lowest((ROOT / "requirements.txt").read_text(encoding="utf-8"))) + "\n")
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "-r", "requirements.txt",
                     "-c", constraints], cwd=ROOT, check=True)
+    whole.touch()
     print(constraints.read_text(), end="", flush=True)
     return python
 
@@ -40,10 +43,13 @@ def install(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where to make the environment (a temporary folder)")
+    parser.add_argument("--install-only", action="store_true", help="make it there, and run no tests yet")
     parser.add_argument("tests", nargs="*", metavar="TEST", default=TESTS, help="what to give to pytest")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lowest-") as temporary:
         python = install((options.folder or Path(temporary, "venv")).resolve())
+        if options.install_only:
+            return 0
         return subprocess.run([python, "-m", "pytest", "-q", *options.tests], cwd=ROOT).returncode
 
 
