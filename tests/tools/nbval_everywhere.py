@@ -89,8 +89,9 @@ def _in_order(folder, order):
 
 def _pytest(paths, environment, folder, prefix):
     result = subprocess.run(
-        [*prefix, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", folder, "-c", os.devnull,
-         "--nbval", "--nbval-current-env", "--nbval-cell-timeout=600", *paths], cwd=folder, env=environment,
+        [*prefix, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--rootdir",
+         folder, "-c", os.devnull, "--nbval", "--nbval-current-env", "--nbval-cell-timeout=600", *paths], cwd=folder,
+        env=environment,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
     order = ", ".join(path.stem[:2] for path in paths)
     return result.returncode, f"notebooks {order}\n{result.stdout.strip()}"
