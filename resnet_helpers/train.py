@@ -213,7 +213,6 @@ class Report:
         """The loop: one line, and new files, after every epoch."""
         run, history, group = self.run, self.history, self.group
         precision = group.choose_precision(run.settings.precision)
-        run.net.to(group.device)
         if group.world_size > 1 and precision == "bfloat16":
             lay_channels_last(run.net)  # as `fit` does, but before DDP lays out its gradients
         net = group.wrap(run.net, run.settings.sync_batch_norm)
