@@ -1,6 +1,5 @@
 """Helpers of the ResNet notebooks. `import resnet_helpers as d2l` runs the code of the article they follow."""
 
-from resnet_helpers import threads  # noqa: F401, before torch
 from resnet_helpers.article import train_ch6
 from resnet_helpers.data import (
     DatasetUnavailableError,
@@ -9,7 +8,9 @@ from resnet_helpers.data import (
     load_fashion_mnist,
     load_fashion_mnist_subset,
 )
+from resnet_helpers.engine import cores  # noqa: F401, before torch
 from resnet_helpers.errors import MemoryFullError, UnsuitableBatchError
+from resnet_helpers.history import History, Progress
 from resnet_helpers.models import (
     Bottleneck,
     PlainBlock,
@@ -25,13 +26,19 @@ from resnet_helpers.models import (
     resnet152,
     resnet_block,
 )
-from resnet_helpers.plotting import Animator, plot, set_figsize, show, show_images, subplots, use_style
-from resnet_helpers.recordings import list_recordings, load_recording, play
+from resnet_helpers.plotting import (
+    Animator,
+    plot,
+    set_figsize,
+    show,
+    show_images,
+    subplots,
+    use_style,
+)
+from resnet_helpers.runs.recordings import list_recordings, load_recording, play
 from resnet_helpers.training import (
     Accumulator,
-    History,
     NonFiniteLossError,
-    Progress,
     Timer,
     accuracy,
     evaluate_accuracy,

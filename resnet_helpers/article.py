@@ -1,7 +1,8 @@
 """The article's training function: `fit`, watched through an `Animator`."""
 
+from resnet_helpers.history import History, results
 from resnet_helpers.plotting import RUN_CURVES, Animator, notebook_shell
-from resnet_helpers.training import History, finish_lazy_layers, fit, init_weights, results, try_gpu
+from resnet_helpers.training import finish_lazy_layers, fit, init_weights, try_gpu
 
 
 def train_ch6(net, train_iter, test_iter, num_epochs, lr, device=None, *, precision="auto"):

@@ -18,10 +18,11 @@ from pathlib import Path
 import torch
 
 from resnet_helpers.costs import model_costs
+from resnet_helpers.engine.arithmetic import matmul_seconds, synchronize
 from resnet_helpers.errors import DatasetUnavailableError
-from resnet_helpers.files import picture_kind, why_no_picture, why_not_writable, written_whole
-from resnet_helpers.precision import matmul_seconds, synchronize
-from resnet_helpers.training import describe_hardware, describe_versions, name_hardware, try_gpu
+from resnet_helpers.history import describe_hardware, describe_versions, name_hardware
+from resnet_helpers.runs.files import picture_kind, why_no_picture, why_not_writable, written_whole
+from resnet_helpers.training import try_gpu
 
 BATCH_SIZE, LR, REPORTS_PER_EPOCH = 256, 0.05, 5
 LOOPS = ("article", "package")
@@ -138,8 +139,9 @@ def run_package(size, images, labels, steps, device, plot):
         (images that went through, mean training loss, precision).
     """
     from resnet_helpers.data import ImageBatches
+    from resnet_helpers.history import History
     from resnet_helpers.models import resnet18
-    from resnet_helpers.training import History, fit, init_weights
+    from resnet_helpers.training import fit, init_weights
     batches = FirstBatches(ImageBatches(images, labels, BATCH_SIZE, True, size, device), steps)
     net, history = resnet18().apply(init_weights), History()
     for p in fit(net, batches, None, 1, LR, device, history=history, precision="auto",

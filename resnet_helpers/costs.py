@@ -146,7 +146,7 @@ def block_costs(input_channels, num_channels, use_1x1conv=False, strides=1, size
     """
     check_sizes(size=size)
     with torch.device("meta"):
-        block = residual_block(input_channels, num_channels, use_1x1conv, strides, shortcut_kernel_size)
+        block = make_block(input_channels, num_channels, use_1x1conv, strides, shortcut_kernel_size)
     shape = (input_channels, size, size)
     branch, shortcut = block_steps(block, shape)
     X_shape, Y_shape = shortcut[-1].shape if shortcut else shape, branch[-1].shape
@@ -154,7 +154,7 @@ def block_costs(input_channels, num_channels, use_1x1conv=False, strides=1, size
     return BlockCosts(shape, branch, shortcut, Y_shape if error is None else None, error)
 
 
-def residual_block(input_channels, num_channels, use_1x1conv, strides, shortcut_kernel_size=1):
+def make_block(input_channels, num_channels, use_1x1conv, strides, shortcut_kernel_size=1):
     """A `Residual` block; with `shortcut_kernel_size=3` its conv3 is that of the article's listing.
 
     Raises:

@@ -8,9 +8,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from resnet_helpers import diagnosis
-from resnet_helpers.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, TEXT_GREEN, TEXT_ORANGE, WHITE, drawing
-from resnet_helpers.training import check_not_empty, in_mode, move_to
+from resnet_helpers.errors import unpack
+from resnet_helpers.plotting import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    TEXT_GREEN,
+    TEXT_ORANGE,
+    WHITE,
+    drawing,
+)
+from resnet_helpers.training import expect_examples, in_mode, move_to
 
 PAGE = 8  # images shown at once
 
@@ -39,7 +49,7 @@ class Predictions:
         for name in ("images", "labels", "probabilities"):
             object.__setattr__(self, name, getattr(self, name).detach().cpu())  # the class is frozen
         images, labels, probabilities = self.images, self.labels, self.probabilities
-        check_not_empty(len(labels))
+        expect_examples(len(labels))
         if images.dim() not in (3, 4) or images.dim() == 4 and images.shape[1] not in (1, 3):
             raise ValueError(f"images must be (n, height, width) or (n, 1 or 3, height, width), got "
                              f"{tuple(images.shape)}")
@@ -123,7 +133,7 @@ def predict(net, data_iter, device=None):
         device = next((p.device for p in net.parameters()), None)
     images, labels, logits = [], [], []
     with in_mode(net, training=False), torch.no_grad():
-        for X, y in map(diagnosis.unpack, data_iter):
+        for X, y in map(unpack, data_iter):
             if not isinstance(X, torch.Tensor):
                 raise ValueError(f"each X must be one tensor of images, got a {type(X).__name__}")
             y_hat = net(move_to(X, device))
@@ -133,7 +143,7 @@ def predict(net, data_iter, device=None):
             images.append(X.cpu())
             labels.append(y.cpu())
             logits.append(y_hat.float().cpu())
-    check_not_empty(sum(map(len, labels)))
+    expect_examples(sum(map(len, labels)))
     logits = torch.cat(logits)
     if (bad := (~logits.isfinite()).nonzero()).numel():
         i, j = bad[0].tolist()

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
-from resnet_helpers.files import written_whole
+from resnet_helpers.runs.files import written_whole
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 # What the pages load while they are read, from the folder of that name beside them.

@@ -13,13 +13,19 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from resnet_helpers.checkpoints import load_checkpoint, save_checkpoint
-from resnet_helpers.distributed import is_main_process, process_group
-from resnet_helpers.files import is_special, picture_kind, why_no_picture, why_not_writable, written_whole
-from resnet_helpers.precision import lay_channels_last
-from resnet_helpers.recipes import CHOICES, RECIPES, RunSettings, prepare_run
-from resnet_helpers.runs import in_plain_words
-from resnet_helpers.training import History, results
+from resnet_helpers.engine.arithmetic import lay_channels_last
+from resnet_helpers.history import History, results
+from resnet_helpers.runs.background import in_plain_words
+from resnet_helpers.runs.checkpoints import load_checkpoint, save_checkpoint
+from resnet_helpers.runs.files import (
+    is_special,
+    picture_kind,
+    why_no_picture,
+    why_not_writable,
+    written_whole,
+)
+from resnet_helpers.runs.processes import is_main_process, process_group
+from resnet_helpers.runs.recipes import CHOICES, RECIPES, RunSettings, prepare_run
 
 INTERRUPTED = 130  # what shells answer after Ctrl+C
 HELP = {

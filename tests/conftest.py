@@ -9,10 +9,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes that compute
 import pytest
 from mirror import idx  # noqa: F401
 
-from resnet_helpers import recipes
 from resnet_helpers.data import FashionMNIST, load_fashion_mnist_subset
+from resnet_helpers.engine.cores import usable_cores
 from resnet_helpers.experiments import small_net
-from resnet_helpers.limits import usable_cores
+from resnet_helpers.runs import recipes
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background: checks and tests interrupt with it
     signal.signal(signal.SIGINT, signal.default_int_handler)

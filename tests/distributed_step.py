@@ -1,4 +1,4 @@
-"""What test_distributed.py runs in two processes under torchrun. Arguments: a folder, and a mode.
+"""What test_processes.py runs in two processes under torchrun. Arguments: a folder, and a mode.
 
 Modes: "synchronize" batch norm; leave it "apart"; or "freeze", where the second process does not answer any more.
 """
@@ -9,9 +9,9 @@ import time
 
 import torch
 
-from resnet_helpers import distributed
-from resnet_helpers.distributed import process_group
-from resnet_helpers.recipes import RunSettings, prepare_run
+from resnet_helpers.runs import processes
+from resnet_helpers.runs.processes import process_group
+from resnet_helpers.runs.recipes import RunSettings, prepare_run
 
 SETTINGS = RunSettings(num_epochs=1, batch_size=16, image_size=64, precision="float32", lr=0.001)
 
@@ -26,7 +26,7 @@ def few(run, n=32):
 if __name__ == "__main__":
     folder, mode = sys.argv[1:]
     if mode == "freeze":
-        distributed.TIMEOUT = datetime.timedelta(seconds=3)
+        processes.TIMEOUT = datetime.timedelta(seconds=3)
     with process_group("cpu") as group:
         if mode == "freeze" and not group.is_main:
             time.sleep(3600)

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from resnet_helpers import benchmark, data
-from resnet_helpers.benchmark import Measurement, describe, flops_per_image, main, measure_in_new_process
+from resnet_helpers.benchmark import (
+    Measurement,
+    describe,
+    flops_per_image,
+    main,
+    measure_in_new_process,
+)
 from resnet_helpers.errors import DatasetUnavailableError
 from resnet_helpers.models import resnet18
 

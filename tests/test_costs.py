@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import resnet_helpers as d2l
 from resnet_helpers import Residual
 from resnet_helpers.costs import block_costs, block_remedies, layer_step, model_costs
-from resnet_helpers.cpu import one_thread
-from resnet_helpers.feature_maps import block_feature_maps
+from resnet_helpers.engine.cpu import one_thread
+from resnet_helpers.experiments import block_feature_maps
 from resnet_helpers.models import STEMS
 
 DEPTHS = (18, 34, 50, 101, 152)

@@ -16,8 +16,8 @@ from processes import run_python
 from torch import nn
 
 import resnet_helpers as d2l
-from resnet_helpers import cpu
-from resnet_helpers.cpu import SmallMaps, kept_memory
+from resnet_helpers.engine import cpu
+from resnet_helpers.engine.cpu import SmallMaps, kept_memory
 from resnet_helpers.experiments import train_small_net
 
 needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library: nothing is changed")
@@ -159,7 +159,7 @@ def test_without_glibc_nothing_is_changed(monkeypatch):
 
 PAGE_FAULTS = """
 import resource
-from resnet_helpers.cpu import kept_memory
+from resnet_helpers.engine.cpu import kept_memory
 import torch
 
 def page_faults():
@@ -179,7 +179,7 @@ assert within < outside / 4, (within, outside)
 RESIDENT = """
 import os
 from pathlib import Path
-from resnet_helpers.cpu import kept_memory
+from resnet_helpers.engine.cpu import kept_memory
 import torch
 
 def resident():

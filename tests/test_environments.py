@@ -90,7 +90,7 @@ def test_lowest_versions_are_those_of_the_list():
 
 @pytest.mark.parametrize("category", [DeprecationWarning, PendingDeprecationWarning, FutureWarning])
 def test_what_is_deprecated_is_an_error_in_the_package_only(category):
-    for module in ("resnet_helpers", "resnet_helpers.widgets.block"):
+    for module in ("resnet_helpers", "resnet_helpers.widgets.block_explorer"):
         with pytest.raises(category):
             warnings.warn_explicit("is old", category, "file.py", 1, module)
     with pytest.warns(category):

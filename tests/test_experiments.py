@@ -14,12 +14,12 @@ from resnet_helpers.experiments import (
     feature_maps,
     loss_surface,
     most_activating,
+    random_direction,
     signal_and_gradient,
     small_net,
     train_small_net,
     with_blocks,
 )
-from resnet_helpers.experiments.loss_surface import random_direction
 from resnet_helpers.models import PlainBlock, Residual
 
 SEEDS = (0, 1, 2)

@@ -24,18 +24,18 @@ from PIL import Image
 from traitlets import TraitError
 
 from resnet_helpers.costs import block_costs, model_costs
-from resnet_helpers.cpu import one_thread
 from resnet_helpers.diagrams import draw_block, draw_class_fit, draw_function_classes, draw_resnet
+from resnet_helpers.engine.cpu import one_thread
 from resnet_helpers.errors import DatasetUnavailableError
-from resnet_helpers.feature_maps import block_feature_maps
+from resnet_helpers.experiments import block_feature_maps
 from resnet_helpers.function_classes import fit_class
 from resnet_helpers.models import Residual
 from resnet_helpers.pixels import Pixels
 from resnet_helpers.plotting import drawing
 from resnet_helpers.widgets import BlockExplorer, FunctionClassExplorer, ModelExplorer
-from resnet_helpers.widgets.block import describe_block
+from resnet_helpers.widgets.block_explorer import describe_block
 from resnet_helpers.widgets.explorer import Explorer, status, switch
-from resnet_helpers.widgets.model import bytes_in_words, describe_model, stage_table
+from resnet_helpers.widgets.model_explorer import bytes_in_words, describe_model, stage_table
 
 CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from resnet_helpers import train
-from resnet_helpers.checkpoints import load_checkpoint
-from resnet_helpers.files import ABANDONED, written_whole
-from resnet_helpers.training import History
+from resnet_helpers.history import History
+from resnet_helpers.runs.checkpoints import load_checkpoint
+from resnet_helpers.runs.files import ABANDONED, written_whole
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork, no SIGKILL, no limits of this kind")
 NAMES = ["run.json", "my run.json", "Übung 训练.json", "run [1]*?.json" if os.name == "posix" else "run [1].json"]
@@ -114,8 +114,8 @@ def test_two_threads_that_write_the_same_file_leave_it_whole(tmp_path):
 SAVE_IN_A_LOOP = '''
 import os, random, signal, sys, time
 import torch
-from resnet_helpers.checkpoints import load_checkpoint, save_checkpoint
-from resnet_helpers.recipes import RunSettings, prepare_run
+from resnet_helpers.runs.checkpoints import load_checkpoint, save_checkpoint
+from resnet_helpers.runs.recipes import RunSettings, prepare_run
 from resnet_helpers.training import History
 
 torch.set_num_threads(1)

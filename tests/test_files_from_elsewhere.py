@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 from processes import run_python
 
 import resnet_helpers as d2l
-from resnet_helpers import checkpoints, recipes, train
+from resnet_helpers import train
 from resnet_helpers.check import attempts
-from resnet_helpers.checkpoints import load_checkpoint
-from resnet_helpers.recipes import OPTIMIZERS, SCHEDULES, RunSettings, prepare_run
-from resnet_helpers.training import History, Progress, results
+from resnet_helpers.history import History, Progress, results
+from resnet_helpers.runs import checkpoints, recipes
+from resnet_helpers.runs.checkpoints import load_checkpoint
+from resnet_helpers.runs.recipes import OPTIMIZERS, SCHEDULES, RunSettings, prepare_run
 from resnet_helpers.widgets import TrainingPanel
-from resnet_helpers.widgets.training import run_table
+from resnet_helpers.widgets.training_panel import run_table
 
 HUGE = 10**11
 
@@ -346,7 +347,7 @@ def test_a_crafted_checkpoint_is_refused_or_harmless(tmp_path, monkeypatch, name
 
 MEASURE = """
 import sys
-from resnet_helpers.checkpoints import load_checkpoint
+from resnet_helpers.runs.checkpoints import load_checkpoint
 from resnet_helpers.training import History
 
 def kilobytes(name):

@@ -28,8 +28,8 @@ from resnet_helpers.predictions import (
     draw_probabilities,
     predict,
 )
-from resnet_helpers.widgets import predictions as widget_module
-from resnet_helpers.widgets.predictions import PredictionBrowser
+from resnet_helpers.widgets import prediction_browser as widget_module
+from resnet_helpers.widgets.prediction_browser import PredictionBrowser
 
 NAMES = ("cat", "owl", "dog")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import resnet_helpers as d2l
-from resnet_helpers.recipes import RECIPES, RunSettings, prepare_run
+from resnet_helpers.runs.recipes import RECIPES, RunSettings, prepare_run
 
 
 @pytest.mark.parametrize(("wrong", "named"), [

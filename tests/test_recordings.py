@@ -5,9 +5,9 @@ from dataclasses import asdict
 import pytest
 
 import resnet_helpers as d2l
-from resnet_helpers import recordings
-from resnet_helpers.recipes import LADDER, RECIPES, RunSettings
-from resnet_helpers.recordings import NUM_SEEDS, RUNS, list_recordings, load_recording, play
+from resnet_helpers.runs import recordings
+from resnet_helpers.runs.recipes import LADDER, RECIPES, RunSettings
+from resnet_helpers.runs.recordings import NUM_SEEDS, RUNS, list_recordings, load_recording, play
 
 
 def test_each_recording_is_a_whole_run_of_the_settings_it_stands_for():

@@ -17,11 +17,12 @@ from processes import run_python
 from tqdm import tqdm
 
 import resnet_helpers as d2l
-from resnet_helpers import checkpoints, plotting, recipes, train, training
-from resnet_helpers.checkpoints import load_checkpoint, save_checkpoint
-from resnet_helpers.distributed import Group
+from resnet_helpers import plotting, train, training
 from resnet_helpers.models import MODELS
-from resnet_helpers.recipes import RECIPES, RunSettings, prepare_run
+from resnet_helpers.runs import checkpoints, recipes
+from resnet_helpers.runs.checkpoints import load_checkpoint, save_checkpoint
+from resnet_helpers.runs.processes import Group
+from resnet_helpers.runs.recipes import RECIPES, RunSettings, prepare_run
 
 pytestmark = pytest.mark.usefixtures("narrow_net")  # processes of their own train ResNet-18
 QUICK = ["--num-epochs", "3", "--batch-size", "10", "--precision", "float32", "--flip", "--optimizer",

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 import resnet_helpers as d2l
 from resnet_helpers import training
 from resnet_helpers.data import ImageBatches
+from resnet_helpers.history import describe_hardware, name_hardware
 from resnet_helpers.training import report_batches
 
 
@@ -74,9 +75,9 @@ def test_device_number_0_is_not_the_cpu():
 
 def test_hardware_says_how_many_cores_may_be_used_and_none_for_other_devices(monkeypatch):
     monkeypatch.setenv("CPU_LIMIT", "1")
-    assert training.describe_hardware(torch.device("cpu"))["cores"] == 1
-    gpu = training.describe_hardware(torch.device("mps"))
-    assert gpu["name"].startswith("MPS") and training.name_hardware(gpu) == gpu["name"]
+    assert describe_hardware(torch.device("cpu"))["cores"] == 1
+    gpu = describe_hardware(torch.device("mps"))
+    assert gpu["name"].startswith("MPS") and name_hardware(gpu) == gpu["name"]
 
 
 @pytest.mark.parametrize(("cuda", "mps", "i", "device"), [
@@ -85,7 +86,7 @@ def test_hardware_says_how_many_cores_may_be_used_and_none_for_other_devices(mon
 def test_try_gpu_prefers_cuda_then_mps_then_cpu(monkeypatch, cuda, mps, i, device):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    monkeypatch.setattr(training, "why_unusable", lambda device: "")
+    monkeypatch.setattr(training, "device_problem", lambda device: "")
     assert str(d2l.try_gpu(i)) == device
 
 
@@ -97,7 +98,7 @@ def test_try_gpu_leaves_out_a_gpu_that_cannot_compute(monkeypatch):
     monkeypatch.setattr(torch, "ones", ones)
     with pytest.warns(UserWarning, match="cuda:2 is not used.*no kernel image is available for execution on the devi"):
         assert d2l.try_gpu(2) == torch.device("cpu")
-    training.why_unusable.cache_clear()
+    training.device_problem.cache_clear()
 
 
 def test_history_describes_the_net_inside_a_wrapper_but_not_the_part_of_a_net():

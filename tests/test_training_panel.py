@@ -11,12 +11,12 @@ import torch
 from traitlets import TraitError
 
 import resnet_helpers as d2l
-from resnet_helpers import recipes
 from resnet_helpers.diagrams import draw_runs
-from resnet_helpers.recipes import RunSettings
-from resnet_helpers.runs import BackgroundRun
+from resnet_helpers.runs import recipes
+from resnet_helpers.runs.background import BackgroundRun
+from resnet_helpers.runs.recipes import RunSettings
 from resnet_helpers.widgets import TrainingPanel, explorer
-from resnet_helpers.widgets.training import FinishedRun, describe_run, duration, run_table
+from resnet_helpers.widgets.training_panel import FinishedRun, describe_run, duration, run_table
 
 SETTINGS = {"num_epochs": 1, "batch_size": 10}
 

@@ -4,7 +4,13 @@ A check never raises; it returns a `Verdict`. What is solved is kept in a file o
 """
 
 from resnet_helpers.check.attempts import progress_file, summarize
-from resnet_helpers.check.blocks import (
+from resnet_helpers.check.notebook1 import (
+    class_questions,
+    identity_layer,
+    nested_or_not,
+    own_family,
+)
+from resnet_helpers.check.notebook2 import (
     block_parameters,
     block_questions,
     block_shapes,
@@ -14,10 +20,14 @@ from resnet_helpers.check.blocks import (
     preactivation_block,
     residual_block,
 )
-from resnet_helpers.check.engine import EXERCISES, Verdict
-from resnet_helpers.check.function_classes import class_questions, identity_layer, nested_or_not, own_family
-from resnet_helpers.check.models import model_parameters, model_questions, model_shapes, resnet34_and_50, small_stem
-from resnet_helpers.check.training import (
+from resnet_helpers.check.notebook3 import (
+    model_parameters,
+    model_questions,
+    model_shapes,
+    resnet34_and_50,
+    small_stem,
+)
+from resnet_helpers.check.notebook4 import (
     chance_level,
     evaluate_accuracy,
     mend_training_loop,
@@ -25,6 +35,7 @@ from resnet_helpers.check.training import (
     small_net,
     training_questions,
 )
+from resnet_helpers.check.verdicts import EXERCISES, Verdict
 
 _hints_given = {}
 

@@ -7,8 +7,8 @@ import reprlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from resnet_helpers.files import refuse_special, written_whole
 from resnet_helpers.plotting import TEXT_GREEN, WHITE
+from resnet_helpers.runs.files import refuse_special, written_whole
 
 FORMAT = "resnet_helpers progress, version 1"
 VARIABLE = "RESNET_HELPERS_PROGRESS"  # names another file

@@ -30,9 +30,8 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from traitlets import default
 
 from resnet_helpers.check.attempts import FORMAT, MAX_BYTES, VARIABLE
-from resnet_helpers.files import printable, written_whole
-from resnet_helpers.limits import usable_cores
-from resnet_helpers.threads import IS_FIXED
+from resnet_helpers.engine.cores import IS_FIXED, usable_cores
+from resnet_helpers.runs.files import printable, written_whole
 
 CELL_TIMEOUT_S, STARTUP_TIMEOUT_S = 600, 120
 INTERRUPTED = 130  # what shells answer after Ctrl+C

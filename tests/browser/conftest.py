@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from resnet_helpers.training import describe_hardware, describe_versions, name_hardware
+from resnet_helpers.history import describe_hardware, describe_versions, name_hardware
 
 from .lab import OpenNotebook, Server
 

@@ -7,9 +7,9 @@ import pytest
 
 from resnet_helpers.costs import block_costs, model_costs
 from resnet_helpers.function_classes import fit_class
-from resnet_helpers.widgets.block import describe_block
-from resnet_helpers.widgets.function_classes import describe_class_fit
-from resnet_helpers.widgets.model import describe_model
+from resnet_helpers.widgets.block_explorer import describe_block
+from resnet_helpers.widgets.function_class_explorer import describe_class_fit
+from resnet_helpers.widgets.model_explorer import describe_model
 
 from .explorers import Explorer
 from .lab import TRACK

@@ -10,9 +10,9 @@ from nbconvert import HTMLExporter
 
 from resnet_helpers.costs import block_costs, block_remedies, model_costs
 from resnet_helpers.function_classes import fit_class
-from resnet_helpers.widgets.block import describe_block
-from resnet_helpers.widgets.function_classes import describe_class_fit
-from resnet_helpers.widgets.model import bytes_in_words, describe_model
+from resnet_helpers.widgets.block_explorer import describe_block
+from resnet_helpers.widgets.function_class_explorer import describe_class_fit
+from resnet_helpers.widgets.model_explorer import bytes_in_words, describe_model
 
 from .explorers import Change, Explorer, picked, radio, slid, ticked, typed
 from .lab import NOTEBOOKS, SLIDER

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from kernels import NOTEBOOKS, Kernel, code_cells
 
 from resnet_helpers.benchmark import proportional_memory
-from resnet_helpers.training import describe_hardware, name_hardware
+from resnet_helpers.history import describe_hardware, name_hardware
 
 MIB = 2**20
 

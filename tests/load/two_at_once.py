@@ -1,4 +1,4 @@
-"""How long a training takes alone, and how long two take at once, with and without what `resnet_helpers.threads` does.
+"""How long a training takes alone, and how long two take at once, with and without `engine.cores`.
 
     python tests/load/two_at_once.py [--number 2] [--limit 120]
 
@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from resnet_helpers.training import describe_hardware, name_hardware
+from resnet_helpers.history import describe_hardware, name_hardware
 
 COMMAND = [sys.executable, "-m", "resnet_helpers.train", "--num-epochs", "1", "--quiet"]
 WAYS = {"with waiting as it comes": {"GOMP_SPINCOUNT": "300000"},  # what GNU's OpenMP does without the variable

@@ -6,8 +6,9 @@
 import argparse
 import statistics
 
-from resnet_helpers.recipes import RunSettings, prepare_run
-from resnet_helpers.training import History, describe_hardware, describe_versions, results, try_gpu
+from resnet_helpers.history import History, describe_hardware, describe_versions, results
+from resnet_helpers.runs.recipes import RunSettings, prepare_run
+from resnet_helpers.training import try_gpu
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

@@ -5,9 +5,9 @@
 
 import argparse
 
-from resnet_helpers.recipes import RunSettings
-from resnet_helpers.runs import BackgroundRun
-from resnet_helpers.training import describe_hardware, describe_versions
+from resnet_helpers.history import describe_hardware, describe_versions
+from resnet_helpers.runs.background import BackgroundRun
+from resnet_helpers.runs.recipes import RunSettings
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

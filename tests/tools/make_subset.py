@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_helpers import data
-from resnet_helpers.files import written_whole
+from resnet_helpers.runs.files import written_whole
 
 TARGET = Path(data.__file__).parent / "assets" / "fashion_mnist_subset.npz"
 

@@ -2,7 +2,7 @@
 
     python tests/tools/record_runs.py [--folder FOLDER] [NAME ...]
 
-Without names: all of `resnet_helpers.recordings.RUNS` that are not there yet. A run that is cut goes on after its last
+Without names: all of `runs.recordings.RUNS` that are not there yet. A run that is cut goes on after its last
 whole epoch the next time, from its checkpoint in FOLDER. On 2 cores they take hours; leave the machine alone meanwhile.
 """
 
@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from resnet_helpers import train
-from resnet_helpers.recordings import FOLDER, RUNS, list_recordings
+from resnet_helpers.runs.recordings import FOLDER, RUNS, list_recordings
 
 
 def record(name, folder):

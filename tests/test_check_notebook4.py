@@ -17,10 +17,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import resnet_helpers as d2l
-from resnet_helpers.check import training
-from resnet_helpers.check.engine import EXERCISES, exercise
+from resnet_helpers.check import notebook4 as training
+from resnet_helpers.check.verdicts import EXERCISES, exercise
 from resnet_helpers.data import ImageBatches
-from resnet_helpers.recipes import RECIPES, prepare_run
+from resnet_helpers.runs.recipes import RECIPES, prepare_run
 from resnet_helpers.training import report_batches
 
 NAMES = ("chance_level", "mend_training_loop", "evaluate_accuracy", "quick_run", "small_net", "training_questions")

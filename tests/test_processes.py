@@ -15,17 +15,17 @@ from distributed_step import SETTINGS, few
 from torch import nn
 
 import resnet_helpers as d2l
-from resnet_helpers import distributed
-from resnet_helpers.checkpoints import load_checkpoint, save_checkpoint
-from resnet_helpers.distributed import (
+from resnet_helpers.history import Progress
+from resnet_helpers.runs import processes
+from resnet_helpers.runs.checkpoints import load_checkpoint, save_checkpoint
+from resnet_helpers.runs.processes import (
     Group,
     SynchronizedBatchNorm2d,
     own_device,
     process_group,
     synchronize_batch_norms,
 )
-from resnet_helpers.recipes import RunSettings, prepare_run
-from resnet_helpers.training import Progress
+from resnet_helpers.runs.recipes import RunSettings, prepare_run
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available() or sys.platform == "win32",
@@ -146,7 +146,7 @@ def test_too_few_gpus_are_told_before_processes_wait_for_each_other(monkeypatch,
 
 @pytest.mark.parametrize(("gain", "expected"), [(3.0, "bfloat16"), (1.1, "float32")])
 def test_several_processes_take_the_precision_that_suits_the_first(monkeypatch, gain, expected):
-    monkeypatch.setattr(distributed, "bfloat16_gain", lambda device: gain)
+    monkeypatch.setattr(processes, "bfloat16_gain", lambda device: gain)
     given = []
     monkeypatch.setattr(Group, "all_reduce", lambda group, tensor: given.append(tensor.item()) or torch.tensor([gain]))
     cpu = torch.device("cpu")

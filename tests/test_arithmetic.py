@@ -12,8 +12,8 @@ from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, TensorDataset
 
 import resnet_helpers as d2l
-from resnet_helpers import precision
-from resnet_helpers.precision import Arithmetic, bfloat16_gain
+from resnet_helpers.engine import arithmetic
+from resnet_helpers.engine.arithmetic import Arithmetic, bfloat16_gain
 
 CPU = torch.device("cpu")
 
@@ -40,21 +40,15 @@ def losses(precision, model=None, data=None):
 @pytest.mark.parametrize(("gain", "expected"), [(0.1, "float32"), (1.2, "float32"), (1.4, "bfloat16"), (5, "bfloat16")])
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 def test_auto_is_bfloat16_where_products_are_much_faster_in_it(monkeypatch, gain, expected, device):
-    monkeypatch.setattr(precision, "bfloat16_gain", lambda device: gain)
+    monkeypatch.setattr(arithmetic, "bfloat16_gain", lambda device: gain)
     assert Arithmetic("auto", torch.device(device)).precision == expected
     assert Arithmetic("float32", torch.device(device)).precision == "float32"
-
-
-@pytest.mark.parametrize(("device", "is_plain", "fused"), [
-    ("cuda", False, True), ("cuda", True, None), ("cpu", False, None), ("cpu", True, None), ("mps", False, None)])
-def test_an_optimiser_is_fused_on_nvidias_gpus_unless_plain_arithmetic_is_asked_for(device, is_plain, fused):
-    assert precision.can_fuse(torch.device(device), is_plain) is fused
 
 
 @pytest.fixture
 def fast_bfloat16(monkeypatch):
     """The finding that this machine multiplies bfloat16 matrices three times as fast."""
-    monkeypatch.setattr(precision, "bfloat16_gain", lambda device: 3.0)
+    monkeypatch.setattr(arithmetic, "bfloat16_gain", lambda device: 3.0)
 
 
 # --- how weights lie in memory ---
@@ -92,7 +86,7 @@ def test_what_an_optimiser_remembers_from_before_is_laid_out_and_keeps_its_value
     weight.grad = torch.randn(weight.shape)
     optimizer.step()
     before = optimizer.state[weight]["momentum_buffer"].clone()
-    with Arithmetic("bfloat16", CPU).run(model, optimizer):
+    with Arithmetic("bfloat16", CPU).in_use(model, optimizer):
         within = optimizer.state[weight]["momentum_buffer"]
         assert within.stride() == weight.stride() != before.stride() and torch.equal(within, before)
     after = optimizer.state[weight]["momentum_buffer"]
@@ -328,7 +322,7 @@ def test_no_gain_is_expected_of_a_device_that_cannot_multiply_bfloat16(monkeypat
         if dtype == torch.bfloat16:
             raise RuntimeError("not implemented for 'BFloat16'")
         return 1.0
-    monkeypatch.setattr(precision, "matmul_seconds", multiply)
+    monkeypatch.setattr(arithmetic, "matmul_seconds", multiply)
     assert bfloat16_gain(CPU, side=63) == 0
 
 

@@ -7,11 +7,11 @@ import time
 
 import torch
 
-from resnet_helpers.cpu import end_workers
-from resnet_helpers.diagnosis import is_full
-from resnet_helpers.errors import MemoryFullError
-from resnet_helpers.recipes import prepare_run
-from resnet_helpers.training import History, Timer
+from resnet_helpers.engine.cpu import end_workers
+from resnet_helpers.errors import MemoryFullError, is_full
+from resnet_helpers.history import History
+from resnet_helpers.runs.recipes import prepare_run
+from resnet_helpers.training import Timer
 
 
 class BackgroundRun:

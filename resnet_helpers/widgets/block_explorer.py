@@ -8,8 +8,18 @@ import traitlets
 from resnet_helpers.costs import block_costs, block_remedies
 from resnet_helpers.data import FASHION_MNIST_CLASSES
 from resnet_helpers.diagrams import draw_block, path_costs
-from resnet_helpers.feature_maps import block_feature_maps
-from resnet_helpers.widgets.explorer import ROW, Explorer, OneOf, Whole, choice, close_all, dropdown, number, switch
+from resnet_helpers.experiments import block_feature_maps
+from resnet_helpers.widgets.explorer import (
+    ROW,
+    Explorer,
+    OneOf,
+    Whole,
+    choice,
+    close_all,
+    dropdown,
+    number,
+    switch,
+)
 
 MAX_CHANNELS, MAX_SIZE = 64, 56
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from resnet_helpers.check.engine import (
+from resnet_helpers.check.verdicts import (
     WHAT_CUTS_GRADIENTS,
     Open,
     Wrong,

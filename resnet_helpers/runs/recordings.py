@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from resnet_helpers.errors import GET_ASSETS_AGAIN, DatasetUnavailableError
-from resnet_helpers.recipes import LADDER, RECIPES
-from resnet_helpers.training import History
+from resnet_helpers.history import History
+from resnet_helpers.runs.recipes import LADDER, RECIPES
 
-FOLDER = Path(__file__).parent / "assets" / "recordings"
+FOLDER = Path(__file__).parents[1] / "assets" / "recordings"
 NUM_SEEDS = 3
 
 

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import resnet_helpers as d2l
-from resnet_helpers import cpu, recipes, runs
-from resnet_helpers.recipes import RunSettings, prepare_run
-from resnet_helpers.runs import ACTIVE, BackgroundRun, in_plain_words, interruptible
+from resnet_helpers.engine import cpu
+from resnet_helpers.runs import background as background_module
+from resnet_helpers.runs import recipes
+from resnet_helpers.runs.background import ACTIVE, BackgroundRun, in_plain_words, interruptible
+from resnet_helpers.runs.recipes import RunSettings, prepare_run
 
 QUICK = {"num_epochs": 1, "batch_size": 10}
 
@@ -49,9 +51,9 @@ def test_progress_and_changes_are_told_in_order(few_images):
 
 def test_what_is_done_and_how_long_the_rest_takes_is_told_from_whole_steps(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(runs.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(background_module.time, "monotonic", lambda: now[0])
     run, told = BackgroundRun(RunSettings()), []
-    for _ in runs._Watched(range(4), run, None, 1 / 8):
+    for _ in background_module._Watched(range(4), run, None, 1 / 8):
         told.append((run.fraction, run.seconds_left))
         now[0] += 10
     assert told == [(0, None), (1 / 8, 70), (2 / 8, 60), (3 / 8, 50)] and run.fraction == 4 / 8

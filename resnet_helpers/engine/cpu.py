@@ -14,8 +14,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from resnet_helpers.limits import computing_time, usable_cores
-from resnet_helpers.threads import IS_FIXED
+from resnet_helpers.engine.cores import IS_FIXED, computing_time, usable_cores
 
 SMALL_MAP = 16  # positions: up to 4 x 4
 
@@ -80,13 +79,13 @@ def one_thread():
 
     It loses much where others use the cores, see `SharedCores`.
     """
-    with _same_number_afterwards():
+    with _keep_num_threads():
         torch.set_num_threads(1)
         yield
 
 
 @contextlib.contextmanager
-def _same_number_afterwards():
+def _keep_num_threads():
     number = torch.get_num_threads()
     try:
         yield
@@ -117,7 +116,7 @@ class SharedCores:
 
     def in_use(self):
         """The context in which `look` may be called; at its end the number of threads is what it was."""
-        return _same_number_afterwards()
+        return _keep_num_threads()
 
     def look(self):
         """Set the number of threads to the number of cores that others have left free since the last look."""

@@ -10,11 +10,11 @@ import ipywidgets as widgets
 import traitlets
 
 from resnet_helpers.diagrams import draw_runs
+from resnet_helpers.history import History
 from resnet_helpers.models import MODELS
 from resnet_helpers.plotting import RUN_CURVES, Animator, to_png, to_svg
-from resnet_helpers.recipes import OPTIMIZERS, SCHEDULES, RunSettings
-from resnet_helpers.runs import ACTIVE, BackgroundRun
-from resnet_helpers.training import History
+from resnet_helpers.runs.background import ACTIVE, BackgroundRun
+from resnet_helpers.runs.recipes import OPTIMIZERS, SCHEDULES, RunSettings
 from resnet_helpers.widgets.explorer import (
     ROW,
     OneOf,

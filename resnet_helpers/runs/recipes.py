@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from resnet_helpers.data import ImageBatches, load_fashion_mnist, load_fashion_mnist_subset
+from resnet_helpers.engine.arithmetic import PRECISIONS
+from resnet_helpers.history import History
 from resnet_helpers.models import MODELS, STEMS, check_sizes
-from resnet_helpers.precision import PRECISIONS, can_fuse
-from resnet_helpers.training import History, fit, init_weights, try_gpu
+from resnet_helpers.training import fit, init_weights, try_gpu
 
 OPTIMIZERS = {
     "SGD": (torch.optim.SGD, {}),
@@ -294,8 +295,7 @@ def _make_optimizer(settings, net):
     kind, options = OPTIMIZERS[settings.optimizer]
     decayed, others = ([p for p in net.parameters() if (p.dim() > 1) == is_matrix] for is_matrix in (True, False))
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    fused = can_fuse(decayed[0].device, settings.precision == "float32")
-    return kind(groups, lr=settings.lr, fused=fused, **options)
+    return kind(groups, lr=settings.lr, **options)
 
 
 def _make_scheduler(settings, optimizer, steps):

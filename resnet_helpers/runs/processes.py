@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from resnet_helpers.precision import GAIN, bfloat16_gain
-from resnet_helpers.training import try_gpu, why_unusable
+from resnet_helpers.engine.arithmetic import GAIN, bfloat16_gain
+from resnet_helpers.training import device_problem, try_gpu
 
 TIMEOUT = datetime.timedelta(minutes=5)  # without a word from another process: longer than any step should take
 
@@ -91,7 +91,7 @@ def process_group(device=None):
         ValueError: there is no GPU for each process of this machine, or one process cannot use the device.
     """
     if not is_one_of_several():
-        if device is not None and (reason := why_unusable(torch.device(device))):
+        if device is not None and (reason := device_problem(torch.device(device))):
             raise ValueError(f"the device {device} cannot be used: {reason.rstrip('.')}. Leave --device out to use "
                              "what there is")
         yield Group(try_gpu() if device is None else torch.device(device))

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import resnet_helpers as d2l
-from resnet_helpers.check.blocks import (
+from resnet_helpers.check.notebook2 import (
     QUESTIONS,
     SHAPES,
     block_parameters,

@@ -13,8 +13,10 @@ from nbclient import NotebookClient
 from torch import nn
 
 from resnet_helpers import check
-from resnet_helpers.check import attempts, engine
-from resnet_helpers.check.engine import (
+from resnet_helpers.check import attempts
+from resnet_helpers.check import verdicts as engine
+from resnet_helpers.check.grade import CurrentPython
+from resnet_helpers.check.verdicts import (
     Open,
     Verdict,
     Wrong,
@@ -30,7 +32,6 @@ from resnet_helpers.check.engine import (
     finish_lazy_layers,
     is_blank,
 )
-from resnet_helpers.check.grade import CurrentPython
 
 
 @pytest.fixture(autouse=True)
@@ -456,7 +457,7 @@ def test_several_writers_lose_nothing(own_progress_file):
 # --- in a kernel, where answers are given ---
 
 CELL = """
-from resnet_helpers.check.engine import exercise
+from resnet_helpers.check.verdicts import exercise
 @exercise(1, "endless", seconds=0.5)
 def sample(answer):
     return answer()

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from resnet_helpers.files import is_special, printable, refuse_special, written_whole
-from resnet_helpers.recipes import RunSettings
-from resnet_helpers.training import History
+from resnet_helpers.history import History
+from resnet_helpers.runs.files import is_special, printable, refuse_special, written_whole
+from resnet_helpers.runs.recipes import RunSettings
 
 FORMAT = "resnet_helpers checkpoint, version 1"
 MAX_BYTES = 2**30  # ResNet-152 and what Adam keeps for it: 0.7 GB

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from resnet_helpers.check import function_classes as checks
-from resnet_helpers.check.engine import EXERCISES
+from resnet_helpers.check import notebook1 as checks
+from resnet_helpers.check.verdicts import EXERCISES
 
 
 def outcome(verdict):

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resnet_helpers import function_classes
-from resnet_helpers.check.engine import Wrong, choose, exercise
+from resnet_helpers.check.verdicts import Wrong, choose, exercise
 
 # --- nested or not ---
 

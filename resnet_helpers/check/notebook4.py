@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from resnet_helpers.check.engine import (
+from resnet_helpers.check.verdicts import (
     Open,
     Wrong,
     choose,
@@ -28,18 +28,16 @@ from resnet_helpers.check.engine import (
     expect_number,
     kind_of,
 )
-from resnet_helpers.data import FASHION_MNIST_CLASSES, load_data_fashion_mnist, load_fashion_mnist_subset
-from resnet_helpers.errors import NonFiniteLossError
-from resnet_helpers.models import count_parameters, resnet18
-from resnet_helpers.recipes import RECIPES
-from resnet_helpers.training import (
-    History,
-    Progress,
-    accuracy,
-    evaluate_accuracy_gpu,
-    fit,
-    report_batches,
+from resnet_helpers.data import (
+    FASHION_MNIST_CLASSES,
+    load_data_fashion_mnist,
+    load_fashion_mnist_subset,
 )
+from resnet_helpers.errors import NonFiniteLossError
+from resnet_helpers.history import History, Progress
+from resnet_helpers.models import count_parameters, resnet18
+from resnet_helpers.runs.recipes import RECIPES
+from resnet_helpers.training import accuracy, evaluate_accuracy_gpu, fit, report_batches
 
 QUICK = RECIPES["quick"]
 FULL_SET = 60_000  # training images of the whole Fashion-MNIST, which is not on every machine
