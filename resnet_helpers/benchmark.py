@@ -21,7 +21,7 @@ from resnet_helpers.costs import model_costs
 from resnet_helpers.engine.arithmetic import matmul_seconds, synchronize
 from resnet_helpers.errors import DatasetUnavailableError
 from resnet_helpers.history import describe_hardware, describe_versions, name_hardware
-from resnet_helpers.runs.files import picture_kind, why_no_picture, why_not_writable, written_whole
+from resnet_helpers.runs.files import picture_kind, picture_obstacle, write_obstacle, written_whole
 from resnet_helpers.training import try_gpu
 
 BATCH_SIZE, LR, REPORTS_PER_EPOCH = 256, 0.05, 5
@@ -424,8 +424,8 @@ def main(arguments=None):
     if any(n % BATCH_SIZE == 1 for n in data):
         parser.error(f"the last batch would have one image, too few for batch norm: take a number of images other than "
                      f"{', '.join(str(n) for n in data if n % BATCH_SIZE == 1)}")
-    for path, why_not in ((options.json, why_not_writable), (options.picture, why_no_picture)):
-        if path and (obstacle := why_not(path)):
+    for path, find_obstacle in ((options.json, write_obstacle), (options.picture, picture_obstacle)):
+        if path and (obstacle := find_obstacle(path)):
             parser.error(obstacle)
     try:
         if max(data) > SUBSET and (problem := why_not_all_data()):

@@ -20,8 +20,8 @@ from resnet_helpers.runs.checkpoints import load_checkpoint, save_checkpoint
 from resnet_helpers.runs.files import (
     is_special,
     picture_kind,
-    why_no_picture,
-    why_not_writable,
+    picture_obstacle,
+    write_obstacle,
     written_whole,
 )
 from resnet_helpers.runs.processes import is_main_process, process_group
@@ -153,10 +153,10 @@ def check_files(options, parser):
     """End with status 2 and advice if a file surely cannot be written, or a checkpoint would be lost by it."""
     if options.checkpoint and os.path.exists(options.checkpoint) and not options.resume:
         parser.error(f"{options.checkpoint} is there already: add --resume to go on from it, or name another file")
-    checks = ((options.checkpoint, why_not_writable), (options.history, why_not_writable),
-              (options.picture, why_no_picture))
-    for path, why_not in checks:
-        if path and (obstacle := why_not(path)):
+    checks = ((options.checkpoint, write_obstacle), (options.history, write_obstacle),
+              (options.picture, picture_obstacle))
+    for path, find_obstacle in checks:
+        if path and (obstacle := find_obstacle(path)):
             parser.error(obstacle)
     paths = [path for path, _ in checks if path]
     for path, other in itertools.combinations(paths, 2):

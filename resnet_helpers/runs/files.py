@@ -65,7 +65,7 @@ def refuse_special(path):
         raise ValueError("it is a folder or a device, not a file")
 
 
-def why_not_writable(path):
+def write_obstacle(path):
     """Why a file surely cannot be written, in words; "" if it may be."""
     folder = Path(os.path.realpath(path)).parent if os.path.islink(path) else path.parent
     if not os.path.isdir(folder):
@@ -84,9 +84,9 @@ def picture_kind(path):
     return path.suffix[1:].lower() or "png"
 
 
-def why_no_picture(path):
+def picture_obstacle(path):
     """Why no picture can be drawn in a file, in words; "" if one may be."""
     from matplotlib.figure import Figure
     if picture_kind(path) not in Figure().canvas.get_supported_filetypes():
         return f"pictures cannot be of the kind {path.suffix}: name a .png, .svg or .pdf file"
-    return why_not_writable(path)
+    return write_obstacle(path)
