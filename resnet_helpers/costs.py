@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from resnet_helpers.models import MODELS, Bottleneck, Residual, check_sizes, count_parameters
+from resnet_helpers.models import MODELS, Bottleneck, Residual, count_parameters, expect_sizes
 
 FLOAT32_BYTES, INDEX_BYTES = 4, 8
 
@@ -144,7 +144,7 @@ def block_costs(input_channels, num_channels, use_1x1conv=False, strides=1, size
     Raises:
         ValueError: a size below 1, or a shortcut that is neither 1x1 nor 3x3.
     """
-    check_sizes(size=size)
+    expect_sizes(size=size)
     with torch.device("meta"):
         block = make_block(input_channels, num_channels, use_1x1conv, strides, shortcut_kernel_size)
     shape = (input_channels, size, size)
@@ -234,7 +234,7 @@ def model_costs(depth, size=224, num_classes=10, in_channels=1, shortcuts=True, 
     Raises:
         ValueError: a size below 1, a depth that is not in table 1 of the paper, or a stem that there is not.
     """
-    check_sizes(size=size, num_classes=num_classes, in_channels=in_channels)
+    expect_sizes(size=size, num_classes=num_classes, in_channels=in_channels)
     net = _meta_model(depth, num_classes, in_channels, shortcuts, stem)
     shape, stages = (in_channels, size, size), []
     for name, part in zip(("b1", "b2", "b3", "b4", "b5", "linear"), (*net[:5], net[5:]), strict=True):

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from resnet_helpers.costs import make_block
 from resnet_helpers.data import load_data_fashion_mnist, load_fashion_mnist_subset
 from resnet_helpers.engine.cpu import one_thread
-from resnet_helpers.models import PlainBlock, Residual, check_sizes
+from resnet_helpers.models import PlainBlock, Residual, expect_sizes
 from resnet_helpers.training import fit, in_mode, init_weights
 
 # --- small networks ---
@@ -38,7 +38,7 @@ def small_net(depth, shortcuts=True, num_channels=16, batch_norm=True):
     Raises:
         ValueError: another depth, or no channels.
     """
-    check_sizes(depth=depth, num_channels=num_channels)
+    expect_sizes(depth=depth, num_channels=num_channels)
     if depth % 2 or depth < 4:
         raise ValueError(f"depth must be an even number of at least 4, got {depth}")
     block = Residual if shortcuts else PlainBlock
@@ -272,7 +272,7 @@ def block_feature_maps(label, input_channels, num_channels, use_1x1conv=False, s
     Raises:
         ValueError: as `costs.block_costs`; or a label that is no class.
     """
-    check_sizes(size=size)
+    expect_sizes(size=size)
     if label not in range(10):
         raise ValueError(f"label must be a class from 0 to 9, got {label!r}")
     block = _with_fixed_weights(lambda: make_block(input_channels, num_channels, use_1x1conv, strides,

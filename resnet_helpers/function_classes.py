@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from resnet_helpers.models import check_sizes
+from resnet_helpers.models import expect_sizes
 
 TARGETS = {
     "jump": lambda x: torch.where(x < 0.5, 0.0, 1.0) + 0.15 * torch.sin(2 * math.pi * x),
@@ -128,7 +128,7 @@ def fit_class(complexity, nested, target="jump", noise=0.0, num_points=40):
     Raises:
         ValueError: an argument outside its range.
     """
-    check_sizes(complexity=complexity, num_points=num_points)
+    expect_sizes(complexity=complexity, num_points=num_points)
     if complexity > MAX_COMPLEXITY:
         raise ValueError(f"complexity must be a whole number from 1 to {MAX_COMPLEXITY}, got {complexity!r}")
     if target not in TARGETS:

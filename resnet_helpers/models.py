@@ -33,7 +33,7 @@ class Residual(nn.Module):
     """
 
     def __init__(self, input_channels, num_channels, use_1x1conv=False, strides=1):
-        check_sizes(input_channels=input_channels, num_channels=num_channels, strides=strides)
+        expect_sizes(input_channels=input_channels, num_channels=num_channels, strides=strides)
         super().__init__()
         self.conv1 = nn.Conv2d(input_channels, num_channels, kernel_size=3, padding=1, stride=strides)
         self.conv2 = nn.Conv2d(num_channels, num_channels, kernel_size=3, padding=1)
@@ -45,12 +45,12 @@ class Residual(nn.Module):
         self.bn2 = nn.BatchNorm2d(num_channels)
 
     def forward(self, X):
-        check_input(self, X)
+        expect_input(self, X)
         Y = F.relu(self.bn1(self.conv1(X)))
         Y = self.bn2(self.conv2(Y))
         if self.conv3 is not None:
             X = self.conv3(X)
-        check_addition(Y, X)
+        expect_addition(Y, X)
         Y += X
         return F.relu(Y)
 
@@ -66,8 +66,8 @@ class Bottleneck(nn.Module):
     """
 
     def __init__(self, input_channels, num_channels, use_1x1conv=False, strides=1):
-        check_sizes(input_channels=input_channels, num_channels=num_channels, strides=strides)
-        check_divisible_by_4(num_channels)
+        expect_sizes(input_channels=input_channels, num_channels=num_channels, strides=strides)
+        expect_divisible_by_4(num_channels)
         super().__init__()
         width = num_channels // 4
         self.conv1 = nn.Conv2d(input_channels, width, kernel_size=1)
@@ -82,13 +82,13 @@ class Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(num_channels)
 
     def forward(self, X):
-        check_input(self, X)
+        expect_input(self, X)
         Y = F.relu(self.bn1(self.conv1(X)))
         Y = F.relu(self.bn2(self.conv2(Y)))
         Y = self.bn3(self.conv3(Y))
         if self.conv4 is not None:
             X = self.conv4(X)
-        check_addition(Y, X)
+        expect_addition(Y, X)
         Y += X
         return F.relu(Y)
 
@@ -106,7 +106,7 @@ class PlainBlock(Residual):
         super().__init__(input_channels, num_channels, use_1x1conv=False, strides=strides)
 
     def forward(self, X):
-        check_input(self, X)
+        expect_input(self, X)
         Y = F.relu(self.bn1(self.conv1(X)))
         return F.relu(self.bn2(self.conv2(Y)))
 
@@ -118,7 +118,7 @@ class PlainBottleneck(Bottleneck):
         super().__init__(input_channels, num_channels, use_1x1conv=False, strides=strides)
 
     def forward(self, X):
-        check_input(self, X)
+        expect_input(self, X)
         Y = F.relu(self.bn1(self.conv1(X)))
         Y = F.relu(self.bn2(self.conv2(Y)))
         return F.relu(self.bn3(self.conv3(Y)))
@@ -138,7 +138,7 @@ def resnet_block(input_channels, num_channels, num_residuals, first_block=False,
 
     Source: paper, table 1.
     """
-    check_sizes(input_channels=input_channels, num_channels=num_channels, num_residuals=num_residuals)
+    expect_sizes(input_channels=input_channels, num_channels=num_channels, num_residuals=num_residuals)
     blk = []
     for i in range(num_residuals):
         if i == 0 and not first_block:
@@ -177,7 +177,7 @@ def resnet(num_residuals, block=Residual, num_classes=10, in_channels=1, stem="7
 
     Source: paper, table 1; for the stem of small images section 4.2.
     """
-    check_sizes(num_classes=num_classes, in_channels=in_channels)
+    expect_sizes(num_classes=num_classes, in_channels=in_channels)
     if len(num_residuals) != 4:
         raise ValueError(f"num_residuals must have four numbers, one for each module, got {num_residuals!r}")
     if stem not in STEMS:
@@ -292,21 +292,21 @@ def count_parameters(net):
     return sum(p.numel() for p in net.parameters())
 
 
-def check_sizes(**sizes):
+def expect_sizes(**sizes):
     """Raise ValueError unless every named size is a whole number of at least 1."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {size!r}")
 
 
-def check_divisible_by_4(num_channels):
+def expect_divisible_by_4(num_channels):
     """Raise ValueError for a `Bottleneck` whose quarter is not whole."""
     if num_channels % 4:
         raise ValueError(f"num_channels must be divisible by 4, got {num_channels}: "
                          f"a bottleneck computes on a quarter of its output channels")
 
 
-def check_input(block, X):
+def expect_input(block, X):
     """Raise ValueError unless X is (N, C, H, W) with the C that `block` was made for."""
     shape, channels = tuple(X.shape), block.conv1.in_channels
     if len(shape) != 4:
@@ -317,7 +317,7 @@ def check_input(block, X):
                          f"input_channels={channels}: pass input_channels={shape[1]}")
 
 
-def check_addition(Y, X):
+def expect_addition(Y, X):
     """Raise ValueError unless the branch Y and the shortcut X have one shape.
 
     Stricter than `Y += X`, which would broadcast a shortcut of one channel without a word.

@@ -153,7 +153,7 @@ def predict(net, data_iter, device=None):
     return Predictions(torch.cat(images), torch.cat(labels), logits.softmax(dim=1))
 
 
-def check_class_names(class_names, num_classes):
+def expect_class_names(class_names, num_classes):
     """`class_names` as a tuple of strings.
 
     Raises:

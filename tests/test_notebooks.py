@@ -25,12 +25,12 @@ def cells(path, kind):
     return [dict(cell, source="".join(cell["source"])) for cell in notebook["cells"] if cell["cell_type"] == kind]
 
 
-def without_docstrings_and_checks(tree):
-    """The syntax tree as text, less docstrings and statements that only call a `check_...` function."""
+def without_docstrings_and_expectations(tree):
+    """The syntax tree as text, less docstrings and statements that only call an `expect_...` function."""
     def is_extra(node):
         return isinstance(node, ast.Expr) and (
             isinstance(node.value, ast.Constant)
-            or (isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "").startswith("check_")))
+            or (isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "").startswith("expect_")))
 
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -54,7 +54,7 @@ def test_code_taught_is_the_code_shipped(notebook, shown):
                   if re.search(rf"^(def|class) {shown.__name__}\b", cell["source"], re.MULTILINE))
     taught = definition(source, shown.__name__)
     shipped = definition(inspect.getsource(shown), shown.__name__)
-    assert without_docstrings_and_checks(taught) == without_docstrings_and_checks(shipped)
+    assert without_docstrings_and_expectations(taught) == without_docstrings_and_expectations(shipped)
 
 
 def test_notebook_3_counts_the_layers_of_each_depth():

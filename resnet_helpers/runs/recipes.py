@@ -10,7 +10,7 @@ from torch import nn
 from resnet_helpers.data import ImageBatches, load_fashion_mnist, load_fashion_mnist_subset
 from resnet_helpers.engine.arithmetic import PRECISIONS
 from resnet_helpers.history import History
-from resnet_helpers.models import MODELS, STEMS, check_sizes
+from resnet_helpers.models import MODELS, STEMS, expect_sizes
 from resnet_helpers.training import fit, init_weights, try_gpu
 
 OPTIMIZERS = {
@@ -80,7 +80,7 @@ class RunSettings:
             too_large = 2 if field.type is bool else 2**63
             if not isinstance(value, kinds) or (isinstance(value, int) and abs(value) >= too_large):
                 raise ValueError(f"{field.name} must be {words}, got {reprlib.repr(value)}")
-        check_sizes(image_size=self.image_size, batch_size=self.batch_size, num_epochs=self.num_epochs)
+        expect_sizes(image_size=self.image_size, batch_size=self.batch_size, num_epochs=self.num_epochs)
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")

@@ -11,13 +11,13 @@ from resnet_helpers.plotting import PIXELS_PER_INCH, to_png, to_svg
 from resnet_helpers.predictions import (
     PAGE,
     SHADES,
-    check_class_names,
     describe_image,
     describe_probabilities,
     describe_selection,
     draw_images,
     draw_overview,
     draw_probabilities,
+    expect_class_names,
     predict,
     shade,
 )
@@ -62,7 +62,7 @@ class PredictionBrowser(Explorer):
         if self.predictions.num_classes > MAX_CLASSES:
             raise ValueError(f"PredictionBrowser shows at most {MAX_CLASSES} classes, got "
                              f"{self.predictions.num_classes}")
-        self.class_names = check_class_names(class_names, self.predictions.num_classes)
+        self.class_names = expect_class_names(class_names, self.predictions.num_classes)
         if true is None and predicted is None and not wrong_only:
             true, predicted = self.predictions.most_frequent_mistake()
         self.true, self.predicted, self.wrong_only = true, predicted, wrong_only
