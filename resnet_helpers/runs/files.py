@@ -1,4 +1,7 @@
-"""Files that are there whole or not at all, and what is known beforehand about writing them."""
+"""Files that are there whole or not at all, and what keeps a file from being written or read.
+
+For all that saves something: histories, checkpoints, pictures, progress and grades.
+"""
 
 import contextlib
 import glob
@@ -6,16 +9,17 @@ import os
 import secrets
 from pathlib import Path
 
-ABANDONED = 3600  # seconds without a change, after which nobody is writing to a temporary file any more
+ABANDONED = 3600  # seconds without a change, after which nobody writes to a temporary file any more
 
 
 @contextlib.contextmanager
 def written_whole(path):
-    """Give the path of a temporary file beside `path` to write to; it replaces `path` once it is complete.
+    """Give the path of a temporary file to write to; it replaces `path` once it is complete.
 
-    Whatever happens meanwhile (an error, a full disk, a killed process, a power cut, another process that writes the
-    same file) an older file stays whole. What a killed process has left is removed by the next write after an hour.
-    A symbolic link stays, and the file that it leads to is replaced. A device or a pipe is written to directly.
+    Whatever happens meanwhile (an error, a full disk, a killed process, a power cut, another
+    process that writes the same file) an older file stays whole. What a killed process left is
+    removed by the next write after an hour. A link stays, and the file that it leads to is
+    replaced; a device or a pipe is written to directly.
 
     Raises:
         OSError: it could not be written; the message names `path`.
@@ -24,13 +28,13 @@ def written_whole(path):
     if is_special(path) and not path.is_dir():
         yield path
         return
-    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    target = Path(os.path.realpath(path))
     temporary = target.with_name(f"{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())  # on the disk before the old file goes
-        _remove_abandoned(target, now=temporary.stat().st_mtime)  # the disk may go by another machine's clock
+        _remove_abandoned(target, now=temporary.stat().st_mtime)  # by the clock of the disk
         os.replace(temporary, target)
     except OSError as error:
         if error.errno is None or str(error.filename or temporary) != str(temporary):
@@ -42,7 +46,6 @@ def written_whole(path):
 
 
 def _remove_abandoned(target, now):
-    """Remove the temporary files of writes to `target` that have not been touched for an hour."""
     for path in target.parent.glob(f"{glob.escape(target.name)}.{'[0-9a-f]' * 16}.tmp"):
         with contextlib.suppress(OSError):  # another process may have been faster
             if now - path.stat().st_mtime > ABANDONED:
@@ -60,13 +63,13 @@ def is_special(path):
 
 
 def refuse_special(path):
-    """Raise ValueError if a file is to be read that is none: to open a pipe would wait for ever."""
+    """Raise ValueError unless a path can be read as a file: to open a pipe would wait for ever."""
     if is_special(path):
         raise ValueError("it is a folder or a device, not a file")
 
 
 def write_obstacle(path):
-    """Why a file surely cannot be written, in words; "" if it may be."""
+    """What surely keeps a file from being written, in words; "" if nothing does."""
     folder = Path(os.path.realpath(path)).parent if os.path.islink(path) else path.parent
     if not os.path.isdir(folder):
         return f"there is no folder {folder} for {path.name}"
@@ -79,14 +82,14 @@ def write_obstacle(path):
     return ""
 
 
-def picture_kind(path):
-    """What the ending of a file's name says about a picture: "png", "svg", ..."""
-    return path.suffix[1:].lower() or "png"
-
-
 def picture_obstacle(path):
-    """Why no picture can be drawn in a file, in words; "" if one may be."""
+    """What surely keeps a picture from being drawn in a file, in words; "" if nothing does."""
     from matplotlib.figure import Figure
     if picture_kind(path) not in Figure().canvas.get_supported_filetypes():
         return f"pictures cannot be of the kind {path.suffix}: name a .png, .svg or .pdf file"
     return write_obstacle(path)
+
+
+def picture_kind(path):
+    """What the ending of a file's name says about a picture: "png", "svg", ..."""
+    return path.suffix[1:].lower() or "png"

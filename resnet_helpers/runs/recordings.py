@@ -1,6 +1,6 @@
-"""Training runs that were recorded once and ship with the package, to be looked at and played without training.
+"""Training runs that were recorded once, for readers to look at and to play without training.
 
-`tests/tools/record_runs.py` makes them with `python -m resnet_helpers.train`.
+They ship with the package; `tests/tools/record_runs.py` makes them.
 """
 
 import time
@@ -19,10 +19,11 @@ def _runs_to_record():
     """The settings of every recording, by name."""
     article, runs = RECIPES["article"], {}
     for recipe in ("fast", "modern", "article"):
-        runs |= {f"{recipe}-seed{seed}": replace(RECIPES[recipe], seed=seed) for seed in range(NUM_SEEDS)}
+        for seed in range(NUM_SEEDS):
+            runs[f"{recipe}-seed{seed}"] = replace(RECIPES[recipe], seed=seed)
     for i, rung in enumerate(LADDER):
         runs[f"ladder-{i}"] = replace(rung.settings, held_out=True)
-    for depth, shortcuts in ((18, False), (34, True), (34, False)):  # ResNet-18 is the article's run
+    for depth, shortcuts in ((18, False), (34, True), (34, False)):  # ResNet-18 is the article's
         settings = replace(article, depth=depth, shortcuts=shortcuts)
         runs[f"depth-{settings.model.lower()}"] = settings
     return runs
@@ -52,13 +53,14 @@ def load_recording(name):
     try:
         return History.load(FOLDER / f"{name}.json")
     except (OSError, ValueError) as error:
-        problem = f"is not in {FOLDER}" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
-    raise DatasetUnavailableError(f"the recording {name} {problem}. The recordings come with this package. Get them "
-                                  f"again: {GET_ASSETS_AGAIN}")
+        is_missing = isinstance(error, FileNotFoundError)
+        problem = f"is not in {FOLDER}" if is_missing else f"cannot be read: {error}"
+    raise DatasetUnavailableError(f"the recording {name} {problem}. The recordings come with this "
+                                  f"package. Get them again: {GET_ASSETS_AGAIN}")
 
 
 def play(history, seconds=10.0):
-    """Yield the records of a run that is over as `fit` did, with the same rhythm but in `seconds` altogether.
+    """Yield the records of a run that is over as `fit` did, in the same rhythm but in `seconds`.
 
         for p in play(load_recording("article-seed0")):
             animator.add(p.epoch, (p.train_loss, p.train_acc, p.test_acc))
@@ -67,7 +69,7 @@ def play(history, seconds=10.0):
 
     Args:
         history: a `History`.
-        seconds: how long it takes; 0 does not wait.
+        seconds: how long it takes altogether; 0 does not wait.
 
     Raises:
         ValueError: `seconds` is below zero.
@@ -81,8 +83,8 @@ def _play(records, seconds):
     begin, total = time.monotonic(), records[-1].seconds if records else 0.0
     try:
         for record in records:
-            share = min(1.0, record.seconds / total) if total > 0 else 0.0  # never longer than was asked for
-            time.sleep(max(0.0, begin + seconds * share - time.monotonic()))
+            share = record.seconds / total if total > 0 else 0.0
+            time.sleep(max(0.0, begin + seconds * min(1.0, share) - time.monotonic()))
             yield record
     except KeyboardInterrupt:
         pass
