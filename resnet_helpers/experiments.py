@@ -22,12 +22,14 @@ from resnet_helpers.training import fit, in_mode, init_weights
 # --- small networks ---
 
 def small_net(depth, shortcuts=True, num_channels=16, batch_norm=True):
-    """A network of equal blocks: a stem to 7 x 7 pixels, (depth - 2) / 2 blocks that keep the shape, pooling, linear.
+    """A network of equal blocks: a stem to 7 x 7 pixels, the blocks, pooling, a linear layer.
 
-    Shapes: (N, 1, 28, 28) -> (N, 10) logits. Since all blocks have one shape, they can be left out or change places.
+    Shapes: (N, 1, 28, 28) -> (N, 10) logits. Since all blocks have one shape, they can be left out
+    or change places.
 
     Args:
-        depth: layers with weights, even and at least 4: the stem's convolution, two in each block, the linear layer.
+        depth: layers with weights, even and at least 4: the stem's convolution, two in each block,
+            the linear layer.
         shortcuts: `Residual` blocks, or `PlainBlock`.
         num_channels: of all feature maps.
         batch_norm: False leaves it out everywhere.
@@ -56,9 +58,10 @@ def small_net(depth, shortcuts=True, num_channels=16, batch_norm=True):
 
 @one_thread()
 def train_small_net(depth, shortcuts=True, num_epochs=2, lr=0.05, seed=0):
-    """Make a `small_net` and train it on the bundled images, in batches of 64, at a rate that falls linearly to zero.
+    """Make a `small_net` and train it on the bundled images, in batches of 64.
 
-    Nets of the same seed see the same batches. The global random state is left as it was.
+    The learning rate falls linearly to zero. Nets of the same seed see the same batches. The
+    global random state is left as it was.
 
     Returns:
         (net, loss): the trained net, and the mean training loss of its last epoch.
@@ -71,8 +74,8 @@ def train_small_net(depth, shortcuts=True, num_epochs=2, lr=0.05, seed=0):
         optimizer = torch.optim.SGD(net.parameters(), lr=lr)
         steps = num_epochs * len(train_iter)
         scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
-        *_, last = fit(net, train_iter, num_epochs=num_epochs, optimizer=optimizer, scheduler=scheduler,
-                       precision="float32", reports_per_epoch=1)
+        *_, last = fit(net, train_iter, num_epochs=num_epochs, optimizer=optimizer,
+                       scheduler=scheduler, precision="float32", reports_per_epoch=1)
     return net, last.train_loss
 
 
@@ -95,7 +98,8 @@ class BlockSizes:
 def signal_and_gradient(net, X, y):
     """Send a batch through a `small_net` and back, and measure both after each block.
 
-    Batch norm uses the statistics of this batch. The net is left as it was, and so are gradients that it holds.
+    Batch norm uses the statistics of this batch. The net is left as it was, and so are gradients
+    that it holds.
 
     Args:
         net: a `small_net`.
@@ -117,9 +121,10 @@ def signal_and_gradient(net, X, y):
 @torch.no_grad()
 @one_thread()
 def branch_sizes(net, X):
-    """How large the branch g(x) of each block is beside its input x: the ratio of their root mean squares.
+    """How large the branch g(x) of each block is beside its input x.
 
-    Batch norm uses the statistics of X. The net is left as it was.
+    That is the ratio of their root mean squares. Batch norm uses the statistics of X. The net is
+    left as it was.
 
     Args:
         net: a `small_net` with shortcuts.
@@ -139,14 +144,16 @@ def branch_sizes(net, X):
 
 
 def with_blocks(net, order):
-    """The same network with its blocks in another order, or without some of them; nothing is copied or trained.
+    """The same network with its blocks in another order, or without some of them.
+
+    Nothing is copied or trained.
 
     Args:
         net: a `small_net`.
         order: indices of blocks, for example [0, 2, 3] leaves out block 1.
 
-    Source: Veit, Wilber, Belongie, "Residual Networks Behave Like Ensembles of Relatively Shallow Networks" (2016),
-    section 4.
+    Source: Veit, Wilber, Belongie, "Residual Networks Behave Like Ensembles of Relatively Shallow
+    Networks" (2016), section 4.
     """
     return nn.Sequential(net[0], nn.Sequential(*(net[1][i] for i in order)), *net[2:])
 
@@ -174,7 +181,7 @@ class Response:
 
 @torch.no_grad()
 def feature_maps(net, num_layers, X):
-    """What leaves the first `num_layers` layers of a sequential network in eval mode, (n, channels, height, width)."""
+    """What leaves the first `num_layers` layers of a net in eval mode, (n, channels, H, W)."""
     with in_mode(net, training=False):
         return net[:num_layers](X)
 
@@ -197,10 +204,11 @@ def most_activating(maps, channels, k=8):
 # --- the loss around the weights ---
 
 def random_direction(net, generator):
-    """A random direction in the space of the weights, {name: tensor}, whose filters are as long as those of `net`.
+    """A random direction in the space of the weights, {name: tensor}, its filters as long as theirs.
 
-    So that a step of length 1 means the same for every layer, whatever the scale of its weights: batch norm makes that
-    scale arbitrary. Biases and batch norm's scales and shifts stay as they are.
+    So that a step of length 1 means the same for every layer, whatever the scale of its weights:
+    batch norm makes that scale arbitrary. Biases and batch norm's scales and shifts stay as they
+    are.
     """
     direction = {}
     for name, p in net.named_parameters():
@@ -213,7 +221,7 @@ def random_direction(net, generator):
 @torch.no_grad()
 @one_thread()
 def loss_surface(net, X, y, span=1.0, steps=15, seed=0):
-    """The cross-entropy on a grid of the plane that two random directions span around the weights of `net`.
+    """The cross-entropy on a grid of the plane that two random directions span around a net.
 
     Batch norm uses the statistics of X, as in training.
 
@@ -225,7 +233,8 @@ def loss_surface(net, X, y, span=1.0, steps=15, seed=0):
         seed: of the directions.
 
     Returns:
-        (positions, losses): (steps,) and (steps, steps); the first direction runs along the columns.
+        (positions, losses): (steps,) and (steps, steps); the first direction runs along the
+        columns.
     """
     generator = torch.Generator().manual_seed(seed)
     right, up = random_direction(net, generator), random_direction(net, generator)
@@ -241,23 +250,24 @@ def loss_surface(net, X, y, span=1.0, steps=15, seed=0):
 
 
 def _filter_norms(weight):
-    """The length of each filter (output channel) of a weight, shaped so that it can be multiplied with it."""
+    """The length of each filter (output channel) of a weight, in a shape to multiply with it."""
     return weight.flatten(1).norm(dim=1).view(-1, *[1] * (weight.dim() - 1))
 
 
 # --- what a block makes of an image ---
 
-BATCH = 4  # images at once, for the statistics of batch norm: the chosen one and three of other classes
+NUM_IMAGES = 4  # at once, for batch norm: the chosen one and three of other classes
 
 
 @torch.no_grad()
 @one_thread()
 def block_feature_maps(label, input_channels, num_channels, use_1x1conv=False, strides=1, size=28,
                        shortcut_kernel_size=1):
-    """Send an image of Fashion-MNIST through a `Residual` block and keep one channel after each step.
+    """Send an image through a `Residual` block and keep one channel after each step.
 
-    The block has random weights, the same for the same channels. Where it takes more than one channel, a convolution
-    with batch norm and ReLU before it makes them of the grey image, as in notebook 2.
+    The block has random weights, the same for the same channels. Where it takes more than one
+    channel, a convolution with batch norm and ReLU before it makes them of the grey image, as in
+    notebook 2.
 
     Args:
         label: class of the image, 0 to 9.
@@ -265,9 +275,10 @@ def block_feature_maps(label, input_channels, num_channels, use_1x1conv=False, s
         The others are those of `costs.block_costs`.
 
     Returns:
-        Dict of tensors (height, width): "x", "conv1", "bn1", "relu", "conv2", "bn2", "shortcut", and, if branch and
-        shortcut have the same shape, "sum" and "y". The channel is the one in which the branch varies most; of "x" and
-        "shortcut", where they have another number of channels, the one in which they do.
+        Dict of tensors (height, width): "x", "conv1", "bn1", "relu", "conv2", "bn2", "shortcut",
+        and, if branch and shortcut have the same shape, "sum" and "y". The channel is the one in
+        which the branch varies most; of "x" and "shortcut", where they have another number of
+        channels, the one in which they do.
 
     Raises:
         ValueError: as `costs.block_costs`; or a label that is no class.
@@ -275,8 +286,8 @@ def block_feature_maps(label, input_channels, num_channels, use_1x1conv=False, s
     expect_sizes(size=size)
     if label not in range(10):
         raise ValueError(f"label must be a class from 0 to 9, got {label!r}")
-    block = _with_fixed_weights(lambda: make_block(input_channels, num_channels, use_1x1conv, strides,
-                                                       shortcut_kernel_size))
+    block = _with_fixed_weights(lambda: make_block(input_channels, num_channels, use_1x1conv,
+                                                   strides, shortcut_kernel_size))
     x = _block_input(label, input_channels, size)
     maps = {"x": x, "conv1": block.conv1(x)}
     maps["bn1"] = block.bn1(maps["conv1"])
@@ -287,15 +298,16 @@ def block_feature_maps(label, input_channels, num_channels, use_1x1conv=False, s
     if maps["bn2"].shape == maps["shortcut"].shape:
         maps["sum"] = maps["bn2"] + maps["shortcut"]
         maps["y"] = F.relu(maps["sum"])
-    channel = _most_varied_channel(maps["conv2"])  # the branch decides: another shortcut must not move the view
+    # the branch decides: another shortcut must not move the view
+    channel = _most_varied_channel(maps["conv2"])
     channels_of = {name: channel if Z.shape[1] == num_channels else _most_varied_channel(Z)
                    for name, Z in maps.items()}
     return {name: Z[0, channels_of[name]] for name, Z in maps.items()}
 
 
 def _block_input(label, input_channels, size):
-    X = F.interpolate(_images()[[(label + i) % 10 for i in range(BATCH)]], size=(size, size), mode="bilinear",
-                      antialias=True)
+    labels = [(label + i) % 10 for i in range(NUM_IMAGES)]
+    X = F.interpolate(_first_images()[labels], size=(size, size), mode="bilinear", antialias=True)
     if input_channels == 1:
         return X
     conv0 = _with_fixed_weights(lambda: nn.Conv2d(1, input_channels, kernel_size=3, padding=1))
@@ -304,7 +316,7 @@ def _block_input(label, input_channels, size):
 
 
 @functools.lru_cache(maxsize=1)
-def _images():
+def _first_images():
     """The first bundled test image of each class, (10, 1, 28, 28), from 0 to 1."""
     data = load_fashion_mnist_subset()
     first = [(data.test_labels == label).nonzero()[0, 0] for label in range(10)]
@@ -312,7 +324,7 @@ def _images():
 
 
 def _with_fixed_weights(make):
-    """The module that `make()` gives, with PyTorch's usual weights drawn from a generator of its own.
+    """The module that `make()` gives, its usual weights drawn from a generator of its own.
 
     The global one is left alone: a training that runs at the same time must not notice.
     """

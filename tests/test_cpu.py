@@ -62,7 +62,7 @@ def test_gradients_have_gradients():
     (dict(kernel_size=3, padding="same"), 4, False), (dict(kernel_size=3, padding=2, dilation=2), 4, False),
     (dict(kernel_size=3, padding=1, groups=2), 4, False), (dict(kernel_size=3, padding=1, bias=False), 1, True)])
 def test_small_maps_of_ordinary_convolutions_are_meant(make, size, expected):
-    conv, X = nn.Conv2d(2, 4, **make), torch.rand(3, 2, *cpu._pair(size))
+    conv, X = nn.Conv2d(2, 4, **make), torch.rand(3, 2, *cpu._both(size))
     with SmallMaps():
         Y = conv(X)
         assert is_ours(Y) == expected and Y.dtype == (torch.bfloat16 if expected else torch.float32)
@@ -140,13 +140,13 @@ class FakeGlibc:
 
 def test_memory_is_kept_until_the_last_one_leaves(monkeypatch):
     libc = FakeGlibc()
-    monkeypatch.setattr(cpu, "_glibc", lambda: libc)
+    monkeypatch.setattr(cpu, "glibc", lambda: libc)
     with pytest.raises(KeyError), kept_memory():
         with kept_memory():
-            assert (cpu._M_MMAP_MAX, 0) in libc.calls
+            assert (cpu.M_MMAP_MAX, 0) in libc.calls
         assert "trim" not in libc.calls
         raise KeyError
-    assert libc.calls[-1] == "trim" and (cpu._M_MMAP_MAX, 65_536) in libc.calls and cpu._users == 0
+    assert libc.calls[-1] == "trim" and (cpu.M_MMAP_MAX, 65_536) in libc.calls and cpu._users == 0
 
 
 def test_without_glibc_nothing_is_changed(monkeypatch):
@@ -204,7 +204,7 @@ def test_memory_is_kept_during_a_run_and_given_back(code):
 
 def test_a_run_keeps_memory_and_ends_with_it_however_it_is_left(monkeypatch):
     libc = FakeGlibc()
-    monkeypatch.setattr(cpu, "_glibc", lambda: libc)
+    monkeypatch.setattr(cpu, "glibc", lambda: libc)
     net, data = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), 4 * [(torch.rand(3, 4), torch.tensor([0, 1, 0]))]
     run = d2l.fit(net, data, num_epochs=2)
     next(run)
