@@ -291,7 +291,7 @@ def finish_lazy_layers(net, batches, device):
 
 
 class CheckedLoss:
-    """A loss that looks at the labels first, in float32.
+    """A loss that looks at the labels first; logits in bfloat16 become float32 for it.
 
     Labels on a GPU are looked at once, at the first batch: it would have to be waited for.
 
@@ -311,7 +311,7 @@ class CheckedLoss:
         if self.is_first or (self.labels is None and y.device.type == "cpu"):
             expect_labels(y if self.labels is None else self.labels, y_hat, self.ignored)
         self.is_first = False
-        return self.loss(y_hat.float(), y.long())
+        return self.loss(y_hat.float() if y_hat.dtype == torch.bfloat16 else y_hat, y.long())
 
 
 @torch.no_grad()

@@ -3,7 +3,8 @@
 import os
 import signal
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes that compute; set before there are threads
+# one of several processes that compute; set before there are threads
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
@@ -14,18 +15,23 @@ from resnet_helpers.engine.cores import usable_cores
 from resnet_helpers.experiments import small_net
 from resnet_helpers.runs import recipes
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background: checks and tests interrupt with it
+# as in a shell's background: checks and tests interrupt with it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers():
-    """How many processes share the tests: one for each core that this one may use, within reason for the memory."""
+    """How many processes share the tests: one for each core that this one may use, within reason
+    for the memory.
+    """
     return min(usable_cores(), 8)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """Notebooks come first, the last one before the others: it trains longest. Nothing shuffles their cells."""
+    """Notebooks come first, the last one before the others: it trains longest. Nothing shuffles
+    their cells.
+    """
     cells = [item for item in items if hasattr(item, "cell_num")]
     cells.sort(key=lambda item: item.cell_num)
     cells.sort(key=lambda item: item.path.name, reverse=True)
@@ -34,7 +40,9 @@ def pytest_collection_modifyitems(items):
 
 def pytest_terminal_summary(terminalreporter):
     """What tests have measured, one after the other; nothing of it decides whether they pass."""
-    lines = [line for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed"))
+    lines = [line
+             for report in (*terminalreporter.getreports("passed"),
+                            *terminalreporter.getreports("failed"))
              for name, line in report.user_properties if name == "time in the browser"]
     if lines:
         terminalreporter.section("times in the browser")
@@ -46,7 +54,8 @@ def pytest_terminal_summary(terminalreporter):
 def few():
     """40 images to train on and 20 to test on: a step takes milliseconds."""
     data = load_fashion_mnist_subset()
-    return FashionMNIST(data.train_images[:40], data.train_labels[:40], data.test_images[:20], data.test_labels[:20])
+    return FashionMNIST(data.train_images[:40], data.train_labels[:40], data.test_images[:20],
+                        data.test_labels[:20])
 
 
 @pytest.fixture
@@ -58,7 +67,9 @@ def few_images(monkeypatch, few):
 
 @pytest.fixture
 def narrow_net(monkeypatch):
-    """A net of 6 narrow layers in the place of ResNet-18: for tests of what a run does, not of what it trains."""
+    """A net of 6 narrow layers in the place of ResNet-18: for tests of what a run does, not of what
+    it trains.
+    """
     monkeypatch.setattr(recipes, "MODELS", {18: lambda shortcuts, stem: small_net(6, shortcuts)})
 
 
@@ -79,6 +90,7 @@ def own_progress_file(monkeypatch, tmp_path):
 def group_of_one(tmp_path):
     """A process group in which this process is alone."""
     from torch import distributed
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0,
+                                   world_size=1)
     yield
     distributed.destroy_process_group()

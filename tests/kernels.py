@@ -13,18 +13,21 @@ from jupyter_client.kernelspec import KernelSpecManager
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 START_TIMEOUT_S = 120
 
-# For tests of what notebooks do with kernels and pages, not of what they compute: trainings take three batches an
-# epoch, recordings no time, loss surfaces are coarse, and cells do not assert what such trainings reach.
+# For tests of what notebooks do with kernels and pages, not of what they compute: trainings take
+# three batches an epoch, recordings no time, loss surfaces are coarse, and cells do not assert what
+# such trainings reach.
 HURRY = """
-import functools, itertools
+import itertools
 import resnet_helpers
 from resnet_helpers import experiments
 from resnet_helpers.data import ImageBatches
 
-resnet_helpers.play = functools.partial(lambda play, recording, seconds: play(recording, 0), resnet_helpers.play)
+play = resnet_helpers.play
+resnet_helpers.play = lambda recording, seconds: play(recording, 0)
 all_batches, fine_surface = ImageBatches.__iter__, experiments.loss_surface
-ImageBatches.__iter__ = lambda self: itertools.islice(all_batches(self), 3 if self.shuffle else None)
-experiments.loss_surface = lambda net, images, labels, steps: fine_surface(net, images, labels, steps=3)
+ImageBatches.__iter__ = lambda self: itertools.islice(all_batches(self),
+                                                      3 if self.shuffle else None)
+experiments.loss_surface = lambda net, X, y, steps: fine_surface(net, X, y, steps=3)
 """
 NO_HURRY = "ImageBatches.__iter__, experiments.loss_surface = all_batches, fine_surface"
 WITHOUT_ASSERTIONS = {"PYTHONOPTIMIZE": "1"}
@@ -63,9 +66,10 @@ class Kernel:
     """
 
     def __init__(self, folder, environment=None):
-        self.manager = KernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+        self.manager = KernelManager(kernel_name="python3",
+                                     kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
         self.manager.start_kernel(cwd=str(folder), env={**os.environ, **(environment or {})},
-                                  extra_arguments=["--log-level=ERROR"])  # not: "without encryption"
+                                  extra_arguments=["--log-level=ERROR"])
         try:
             self._connect()
         except BaseException:
@@ -84,14 +88,17 @@ class Kernel:
 
     def send(self, source, cell_id=None):
         """Begin with a cell, as JupyterLab does; returns what `wait` needs."""
-        content = {"code": source, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False,
-                   "stop_on_error": False}
-        message = self.client.session.msg("execute_request", content, metadata={"cellId": cell_id} if cell_id else {})
+        content = {"code": source, "silent": False, "store_history": True, "user_expressions": {},
+                   "allow_stdin": False, "stop_on_error": False}
+        message = self.client.session.msg("execute_request", content,
+                                          metadata={"cellId": cell_id} if cell_id else {})
         self.client.shell_channel.send(message)
         return message["header"]["msg_id"], time.monotonic()
 
     def wait(self, sent, timeout=600):
-        """The `Reply` to a cell; TimeoutError if it takes longer than `timeout` seconds, or its kernel has died."""
+        """The `Reply` to a cell; TimeoutError if it takes longer than `timeout` seconds, or its
+        kernel has died.
+        """
         number, begin = sent
         reply = Reply("", "", 0.0)
         while True:
@@ -101,7 +108,8 @@ class Kernel:
                 message = self.client.get_iopub_msg(timeout=1)
             except queue.Empty:  # nothing within a second
                 if not self.manager.is_alive():
-                    raise TimeoutError(f"the kernel died after {time.monotonic() - begin:.0f} s") from None
+                    seconds = time.monotonic() - begin
+                    raise TimeoutError(f"the kernel died after {seconds:.0f} s") from None
                 continue
             kind, content = message["msg_type"], message["content"]
             if message["parent_header"].get("msg_id") != number:

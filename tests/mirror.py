@@ -1,4 +1,7 @@
-"""A small data set in the place of Fashion-MNIST, a loopback server that has it, and the faults of such a server."""
+"""A small data set in the place of Fashion-MNIST, and a loopback server that has it, with faults.
+
+For the tests of `data`, which must not need a network.
+"""
 
 import collections
 import contextlib
@@ -31,14 +34,15 @@ def idx_file(array):
 
 @pytest.fixture
 def idx(monkeypatch, tmp_path):
-    """{name: content} of four small files; nothing is installed, and the cache is an empty folder."""
+    """{name: content} of four small files; nothing is installed, and the cache is an empty folder.
+    """
     rng = np.random.default_rng(0)
     files = {}
     for prefix, n in (("train", 60), ("t10k", 100)):  # more than a download reads at a time
         files[f"{prefix}-images-idx3-ubyte"] = idx_file(rng.integers(0, 256, (n, 28, 28)))
         files[f"{prefix}-labels-idx1-ubyte"] = idx_file(rng.integers(0, 10, n))
-    monkeypatch.setattr(data, "IDX_FILES", {name: (len(content), hashlib.sha256(content).hexdigest())
-                                            for name, content in files.items()})
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    monkeypatch.setattr(data, "IDX_FILES", checksums)
     monkeypatch.setattr(data, "DEBIAN_FOLDER", tmp_path / "debian")
     monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
     return files
@@ -47,13 +51,14 @@ def idx(monkeypatch, tmp_path):
 def write(folder, files, compress):
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        (folder / (name + ".gz" * compress)).write_bytes(gzip.compress(content) if compress else content)
+        (folder / (name + ".gz" * compress)).write_bytes(gzip.compress(content) if compress
+                                                         else content)
 
 
 def damage(content, how):
     altered = content[:-1] + bytes([content[-1] ^ 1])
-    return {"truncated": content[:-1], "longer": content + b"x", "altered": altered, "empty": b"",
-            "not gzip": b"<html>sign in</html>"}[how]
+    return {"truncated": content[:-1], "longer": content + b"x", "altered": altered,
+            "empty": b"", "not gzip": b"<html>sign in</html>"}[how]
 
 
 def assert_is(loaded, idx):
@@ -67,17 +72,19 @@ def assert_is(loaded, idx):
 class Mirror(http.server.ThreadingHTTPServer):
     """A loopback server of files.
 
-    `requests` lists the paths asked for. `fault(handler, body)` answers in place of the file, for `faulty_path` alone
-    if there is one; None mends it.
+    `requests` lists the paths asked for. `fault(handler, body)` answers in place of the file, for
+    `faulty_path` alone if there is one; None mends it.
     """
 
     def __init__(self, files, fault=None, faulty_path=None):
-        self.files = {f"/{name}.gz": gzip.compress(content, mtime=0) for name, content in files.items()}
+        self.files = {f"/{name}.gz": gzip.compress(content) for name, content in files.items()}
         self.fault, self.faulty_path = fault, faulty_path
-        self.requests, self.reached, self.closing = [], threading.Event(), threading.Event()
+        self.requests = []
+        self.reached, self.closing = threading.Event(), threading.Event()
         super().__init__(("127.0.0.1", 0), MirrorHandler)
         self.url = f"http://127.0.0.1:{self.server_port}/"
-        self.resources = [(path[1:], hashlib.md5(body).hexdigest()) for path, body in self.files.items()]
+        self.resources = [(path[1:], hashlib.md5(body).hexdigest())
+                          for path, body in self.files.items()]
 
     def downloaded_once(self):
         """The files asked for, each once."""
@@ -131,7 +138,7 @@ def use_mirrors(monkeypatch, urls, resources):
 # --- faults of the server ---
 
 def web_page(handler, body):
-    handler.reply(b"\r\n<!DOCTYPE html><title>Please sign in</title>", Content_Type="text/html")
+    handler.reply(b"<!DOCTYPE html><title>Please sign in</title>", Content_Type="text/html")
 
 
 def altered(handler, body):
@@ -158,22 +165,6 @@ def stall(handler, body):
     handler.server.closing.wait(60)
 
 
-def drip(handler, body):
-    """A byte now and then, of a file that goes on for ever."""
-    handler.send_response(200)
-    handler.end_headers()
-    while not handler.server.closing.wait(0.05):
-        handler.wfile.write(b"x")
-
-
-def flood(handler, body):
-    """Bytes without end."""
-    handler.send_response(200)
-    handler.end_headers()
-    while not handler.server.closing.is_set():
-        handler.wfile.write(bytes(2**16))
-
-
 def silence(handler, body):
     handler.server.closing.wait(60)
 
@@ -181,22 +172,23 @@ def silence(handler, body):
 # --- other processes ---
 
 def child(code, cache, mirror, *arguments):
-    """Start a process in which the data are those of the fixture `idx`, the cache and the mirror those given.
+    """Start a process that knows the data of the fixture `idx`, and this cache and mirror alone.
 
     It runs `code`, which finds `arguments` from sys.argv[2] on, and writes text to pipes.
     """
     preamble = """
         import filelock, json, os, pathlib, sys, torchvision
         from resnet_helpers import data
-        cache, url, files, sources = json.loads(sys.argv[1])
+        cache, url, data.IDX_FILES, sources = json.loads(sys.argv[1])
         data.cache_folder = lambda: pathlib.Path(cache)
         data.DEBIAN_FOLDER = pathlib.Path(cache) / "none"
-        data.IDX_FILES = {name: tuple(value) for name, value in files.items()}
         torchvision.datasets.FashionMNIST.mirrors = [url]
         torchvision.datasets.FashionMNIST.resources = sources
     """
     settings = json.dumps([str(cache), mirror.url, data.IDX_FILES, mirror.resources])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "no_proxy": "127.0.0.1"}  # macOS must not ask after a fork
-    command = [sys.executable, "-c", textwrap.dedent(preamble) + textwrap.dedent(code), settings, *map(str, arguments)]
-    return subprocess.Popen(command, text=True, encoding="utf-8", env=environment,
+    environment = {**os.environ, "OMP_NUM_THREADS": "1",
+                   "no_proxy": "127.0.0.1"}  # macOS must not ask after a fork
+    code = textwrap.dedent(preamble) + textwrap.dedent(code)
+    return subprocess.Popen([sys.executable, "-c", code, settings, *map(str, arguments)],
+                            text=True, encoding="utf-8", env=environment,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -1,4 +1,6 @@
-"""bfloat16: when it is chosen and given up, that it computes nearly the same, and that float32 stays plain."""
+"""bfloat16: when it is chosen and given up, that it computes nearly the same, and that float32
+stays plain.
+"""
 
 import copy
 import random
@@ -20,24 +22,27 @@ CPU = torch.device("cpu")
 
 def net():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), d2l.Residual(8, 8),
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+                         d2l.Residual(8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
 
 
 def batches(n=4):
     generator = torch.Generator().manual_seed(1)
-    return [(torch.rand(16, 1, 12, 12, generator=generator), torch.randint(0, 3, (16,), generator=generator))
+    return [(torch.rand(16, 1, 12, 12, generator=generator),
+             torch.randint(0, 3, (16,), generator=generator))
             for _ in range(n)]
 
 
 def losses(precision, model=None, data=None):
     history = d2l.History()
-    for _ in d2l.fit(model or net(), data or batches(), batches(1), 3, 0.1, history=history, precision=precision):
+    for _ in d2l.fit(model or net(), data or batches(), batches(1), 3, 0.1, history=history,
+                     precision=precision):
         pass
     return [record.train_loss for record in history.records], history.config["precision"]
 
 
-@pytest.mark.parametrize(("gain", "expected"), [(0.1, "float32"), (1.2, "float32"), (1.4, "bfloat16"), (5, "bfloat16")])
+@pytest.mark.parametrize(("gain", "expected"),
+                         [(0.1, "float32"), (1.2, "float32"), (1.4, "bfloat16"), (5, "bfloat16")])
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 def test_auto_is_bfloat16_where_products_are_much_faster_in_it(monkeypatch, gain, expected, device):
     monkeypatch.setattr(arithmetic, "bfloat16_gain", lambda device: gain)
@@ -62,7 +67,8 @@ def order(tensor):
 def test_what_an_optimiser_remembers_lies_in_memory_as_the_weights_do(fast_bfloat16, kind):
     model, orders = net(), set()
     momentum = {"momentum": 0.9} if kind is torch.optim.SGD else {}
-    optimizer = kind(model.parameters(), lr=0.01, fused=True, **momentum)  # fused: it would compute nonsense
+    # fused: it would compute nonsense
+    optimizer = kind(model.parameters(), lr=0.01, fused=True, **momentum)
 
     def look(*_):
         orders.add(model[3].conv1.weight.stride())
@@ -113,10 +119,12 @@ def raise_in_the_middle(records):
 def test_weights_lie_as_they_did_however_a_run_ends(fast_bfloat16, name, end):
     model = net()
     storages = [p.data_ptr() for p in model.parameters()]
-    orders, start = [order(p) for p in model.parameters()], [p.detach().clone() for p in model.parameters()]
+    orders = [order(p) for p in model.parameters()]
+    start = [p.detach().clone() for p in model.parameters()]
     flat = model[3].conv1.weight.data.view(-1)
     end(d2l.fit(model, batches(), batches(1), 2, precision=name))
-    assert [order(p) for p in model.parameters()] == orders == [order(p.grad) for p in model.parameters()]
+    assert [order(p) for p in model.parameters()] == orders == [order(p.grad)
+                                                                for p in model.parameters()]
     assert [p.data_ptr() for p in model.parameters()] == storages
     assert not any(torch.equal(p, q) for p, q in zip(model.parameters(), start, strict=True))
     assert torch.equal(flat, model[3].conv1.weight.data.view(-1))
@@ -168,10 +176,13 @@ class Custom(Views):
 
 
 class SumsUp(Views):
-    """Writes into a float32 tensor of its own, and draws random numbers, some of them Python's and NumPy's."""
+    """Writes into a float32 tensor of its own, and draws random numbers, some of them Python's and
+    NumPy's.
+    """
 
     def forward(self, X):
-        X = F.dropout(self.conv(X), 0.1, self.training) * (1 + 0.01 * random.random() + 0.01 * numpy.random.rand())
+        X = F.dropout(self.conv(X), 0.1,
+                      self.training) * (1 + 0.01 * random.random() + 0.01 * numpy.random.rand())
         Y = torch.zeros(len(X), 3)
         Y.index_add_(0, torch.arange(len(X)), self.linear(X.flatten(1)))
         return Y
@@ -231,9 +242,22 @@ def test_a_net_that_fails_in_its_first_step_is_trained_as_by_a_plain_loop(fast_b
     plain_loop(plain, data, 2)
     seed_all()
     history = d2l.History()
-    with pytest.warns(UserWarning, match=r"plain float32, since this net fails in bfloat16 \(\w+Error: "):
+    with pytest.warns(UserWarning,
+                      match=r"plain float32, since this net fails in bfloat16 \(\w+Error: "):
         list(d2l.fit(model, data, None, 2, history=history))
     assert history.config["precision"] == "float32" and history.completed
+    assert_equal(model, plain)
+
+
+def test_logits_of_float64_stay_so():
+    class Double(Views):
+        def forward(self, X):
+            return super().forward(X).double()
+
+    model, data = Double(), batches()
+    plain = copy.deepcopy(model)
+    plain_loop(plain, data, 2)
+    list(d2l.fit(model, data, None, 2, precision="float32"))
     assert_equal(model, plain)
 
 
@@ -242,10 +266,12 @@ def test_a_net_that_fails_later_goes_on_in_float32(fast_bfloat16, kind):
     history = d2l.History()
     with pytest.warns(UserWarning, match="plain float32"):
         list(d2l.fit(kind(), batches(), batches(1), 2, history=history))
-    assert history.config["precision"] == "float32" and history.completed and history.test_acc is not None
+    assert history.config["precision"] == "float32" and history.completed
+    assert history.test_acc is not None
 
 
-def test_a_net_that_fails_in_any_arithmetic_raises_its_own_error_without_a_warning(fast_bfloat16, recwarn):
+def test_a_net_that_fails_in_any_arithmetic_raises_its_own_error_without_a_warning(fast_bfloat16,
+                                                                                   recwarn):
     class Wrong(Views):
         def forward(self, X):
             raise KeyError("mine")
@@ -271,14 +297,18 @@ def assert_equal(model, other):
 # --- lazy layers ---
 
 @pytest.mark.parametrize("name", ["auto", "bfloat16", "float32"])
-@pytest.mark.parametrize("data", [batches, lambda: iter(batches()), lambda: DataLoader(pairs(), 8, shuffle=True)],
+@pytest.mark.parametrize("data",
+                         [batches, lambda: iter(batches()),
+                          lambda: DataLoader(pairs(), 8, shuffle=True)],
                          ids=["list", "iterator", "loader"])
 def test_lazy_layers_are_trained(fast_bfloat16, name, data):
     model = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(3))
     history = d2l.History()
     list(d2l.fit(model, data(), None, 1, history=history, precision=name))
-    assert history.records[-1].examples == 64 and history.config["parameters"] == 40 + 8 + 400 * 3 + 3
-    assert int(model[1].num_batches_tracked) == history.records[-1].step  # none was counted that was not trained on
+    assert history.records[-1].examples == 64
+    assert history.config["parameters"] == 40 + 8 + 400 * 3 + 3
+    # none was counted that was not trained on
+    assert int(model[1].num_batches_tracked) == history.records[-1].step
 
 
 def test_lazy_layers_leave_the_order_of_the_batches_alone():
@@ -286,7 +316,8 @@ def test_lazy_layers_leave_the_order_of_the_batches_alone():
     for layer in (nn.LazyLinear(3), nn.Linear(144, 3)):
         seen = []
         model = nn.Sequential(nn.Flatten(), layer)
-        model.register_forward_hook(lambda net, args, output, seen=seen: seen.append(args[0]) if net.training else None)
+        model.register_forward_hook(lambda net, args, output, seen=seen: seen.append(args[0])
+                                    if net.training else None)
         generator = torch.Generator().manual_seed(5)
         list(d2l.fit(model, DataLoader(pairs(), 8, shuffle=True, generator=generator), None, 2))
         orders.append(torch.stack(seen))
@@ -306,7 +337,8 @@ def pairs():
 
 @pytest.mark.parametrize("precision", ["auto", "bfloat16", "float32"])
 def test_convolutions_of_volumes_can_be_trained(precision):
-    model = nn.Sequential(nn.Conv3d(1, 4, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 3))
+    model = nn.Sequential(nn.Conv3d(1, 4, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(),
+                          nn.Linear(4, 3))
     data = [(torch.rand(6, 1, 5, 5, 5), torch.arange(6) % 3)] * 4
     for p in d2l.fit(model, data, data, 2, precision=precision):
         assert p.train_loss < 5
@@ -331,7 +363,8 @@ def test_bfloat16_trains_nearly_as_float32_and_keeps_weights_and_statistics_in_f
     (plain, _), (fast, name) = losses("float32"), losses("bfloat16", model)
     assert name == "bfloat16" and fast != plain
     assert fast == pytest.approx(plain, abs=0.02)
-    assert {t.dtype for t in model.state_dict().values() if t.is_floating_point()} == {torch.float32}
+    assert {t.dtype for t in model.state_dict().values()
+            if t.is_floating_point()} == {torch.float32}
     assert model(batches()[0][0]).dtype == torch.float32  # and afterwards it computes as ever
 
 
@@ -360,7 +393,8 @@ def test_lists_of_tensors_and_tensors_without_height_and_width():
 
     X, y = torch.rand(16, 5), torch.arange(16) % 3
     history = d2l.History()
-    for _ in d2l.fit(Sum(), [([X, X], y)], [([X, X], y)], 5, 0.5, history=history, precision="bfloat16"):
+    for _ in d2l.fit(Sum(), [([X, X], y)], [([X, X], y)], 5, 0.5, history=history,
+                     precision="bfloat16"):
         pass
     assert history.completed and history.records[-1].train_loss < history.records[0].train_loss
 
@@ -375,7 +409,8 @@ def test_float32_is_the_plain_arithmetic_bit_for_bit():
         optimizer.zero_grad()
         nn.functional.cross_entropy(plain(X), y).backward()
         optimizer.step()
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), plain.state_dict().values(), strict=True))
+    assert all(torch.equal(a, b) for a,
+               b in zip(model.state_dict().values(), plain.state_dict().values(), strict=True))
 
 
 @pytest.mark.parametrize("call", [lambda: Arithmetic("float16", CPU),
@@ -387,7 +422,8 @@ def test_unknown_precision_is_refused(call):
 
 def test_test_images_are_seen_in_the_precision_of_the_run():
     model, seen = net(), []
-    model[0].register_forward_hook(lambda layer, inputs, output: seen.append((layer.training, output.dtype)))
+    model[0].register_forward_hook(lambda layer, inputs, output: seen.append((layer.training,
+                                                                              output.dtype)))
     for _ in d2l.fit(model, batches(1), batches(1), 1, precision="bfloat16"):
         pass
     assert seen == [(True, torch.bfloat16), (False, torch.bfloat16)]

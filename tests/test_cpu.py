@@ -1,4 +1,6 @@
-"""Kept memory, threads, and weight gradients of small maps: equal to PyTorch's own, and used where they pay."""
+"""Kept memory, threads, and weight gradients of small maps: equal to PyTorch's own, and used where
+they pay.
+"""
 
 import contextlib
 import os
@@ -20,7 +22,8 @@ from resnet_helpers.engine import cpu
 from resnet_helpers.engine.cpu import SmallMaps, kept_memory
 from resnet_helpers.experiments import train_small_net
 
-needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library: nothing is changed")
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc",
+                                 reason="another C library: nothing is changed")
 
 
 # --- small maps ---
@@ -30,10 +33,12 @@ def is_ours(Y):
 
 
 @settings(deadline=None, max_examples=60)
-@given(n=st.integers(1, 3), size=st.tuples(st.integers(1, 6), st.integers(1, 6)), channels=st.integers(1, 4),
-       out=st.integers(1, 4), kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)), stride=st.integers(1, 3),
-       padding=st.integers(0, 2), bias=st.booleans())
-def test_gradients_are_those_of_the_convolution(n, size, channels, out, kernel, stride, padding, bias):
+@given(n=st.integers(1, 3), size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+       channels=st.integers(1, 4),
+       out=st.integers(1, 4), kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+       stride=st.integers(1, 3), padding=st.integers(0, 2), bias=st.booleans())
+def test_gradients_are_those_of_the_convolution(n, size, channels, out, kernel, stride, padding,
+                                                bias):
     if any(s + 2 * padding < k for s, k in zip(size, kernel, strict=True)):
         return  # no output
     generator = torch.Generator().manual_seed(0)
@@ -53,14 +58,17 @@ def test_gradients_are_those_of_the_convolution(n, size, channels, out, kernel, 
 def test_gradients_have_gradients():
     X, weight, bias = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in
                        ((2, 2, 3, 3), (3, 2, 3, 3), (3,)))
-    assert torch.autograd.gradgradcheck(cpu._SmallMapConvolution.apply, (X, weight, bias, (1, 1), (1, 1)))
+    assert torch.autograd.gradgradcheck(cpu._SmallMapConvolution.apply,
+                                        (X, weight, bias, (1, 1), (1, 1)))
 
 
 @pytest.mark.parametrize(("make", "size", "expected"), [
     (dict(kernel_size=3, padding=1), 4, True), (dict(kernel_size=3, padding=1), 5, False),
     (dict(kernel_size=3, padding=1, stride=2), 8, True), (dict(kernel_size=1), (2, 8), True),
-    (dict(kernel_size=3, padding="same"), 4, False), (dict(kernel_size=3, padding=2, dilation=2), 4, False),
-    (dict(kernel_size=3, padding=1, groups=2), 4, False), (dict(kernel_size=3, padding=1, bias=False), 1, True)])
+    (dict(kernel_size=3, padding="same"), 4, False),
+    (dict(kernel_size=3, padding=2, dilation=2), 4, False),
+    (dict(kernel_size=3, padding=1, groups=2), 4, False),
+    (dict(kernel_size=3, padding=1, bias=False), 1, True)])
 def test_small_maps_of_ordinary_convolutions_are_meant(make, size, expected):
     conv, X = nn.Conv2d(2, 4, **make), torch.rand(3, 2, *cpu._both(size))
     with SmallMaps():
@@ -70,7 +78,8 @@ def test_small_maps_of_ordinary_convolutions_are_meant(make, size, expected):
             assert conv(X).dtype == torch.float32
         conv.weight.requires_grad_(False)
         assert not conv(X).requires_grad or not is_ours(conv(X))
-    assert torch.allclose(Y.float(), nn.functional.conv2d(X, conv.weight, conv.bias, conv.stride, conv.padding,
+    assert torch.allclose(Y.float(),
+                          nn.functional.conv2d(X, conv.weight, conv.bias, conv.stride, conv.padding,
                                                           conv.dilation, conv.groups), atol=0.03)
 
 
@@ -83,7 +92,8 @@ def test_networks_of_float64_are_left_to_autocast_which_leaves_them_as_they_are(
 def test_every_way_to_call_it():
     X, weight = torch.rand(1, 2, 3, 3), torch.rand(2, 2, 1, 1, requires_grad=True)
     with SmallMaps():
-        ways = [torch.conv2d(X, weight), nn.functional.conv2d(input=X, weight=weight, stride=[1, 1], padding=(0,)),
+        ways = [torch.conv2d(X, weight),
+                nn.functional.conv2d(input=X, weight=weight, stride=[1, 1], padding=(0,)),
                 torch.conv2d(X, weight, None, (1,), padding=0)]
         assert all(map(is_ours, ways)) and all(torch.equal(ways[0], way) for way in ways)
         assert torch.conv2d(X[0], weight).shape == (2, 3, 3)  # without a batch: as ever
@@ -120,7 +130,8 @@ def test_all_gradients_of_a_network_are_nearly_those_of_plain_bfloat16():
         nn.functional.cross_entropy(y_hat.float(), y).backward()
         gradients.append({name: p.grad for name, p in net.named_parameters()})
     for name, expected in gradients[0].items():
-        if "bn" in name or name.endswith("weight"):  # a bias before batch norm has no gradient but rounding
+        # a bias before batch norm has no gradient but rounding
+        if "bn" in name or name.endswith("weight"):
             assert (gradients[1][name] - expected).norm() < 0.05 * expected.norm(), name
 
 
@@ -155,7 +166,8 @@ def test_without_glibc_nothing_is_changed(monkeypatch):
         assert cpu._users == 0
 
 
-# What a process gets from the system depends on what it did before, so these processes do nothing else.
+# What a process gets from the system depends on what it did before, so these processes do nothing
+# else.
 
 PAGE_FAULTS = """
 import resource
@@ -197,7 +209,8 @@ assert resident() - before < 50 * 2**20, resident() - before
 
 @needs_glibc
 @pytest.mark.slow
-@pytest.mark.parametrize("code", [PAGE_FAULTS, RESIDENT], ids=["again without page faults", "back to the system"])
+@pytest.mark.parametrize("code", [PAGE_FAULTS, RESIDENT],
+                         ids=["again without page faults", "back to the system"])
 def test_memory_is_kept_during_a_run_and_given_back(code):
     run_python("-c", code, without=("OMP_NUM_THREADS",))
 
@@ -205,7 +218,8 @@ def test_memory_is_kept_during_a_run_and_given_back(code):
 def test_a_run_keeps_memory_and_ends_with_it_however_it_is_left(monkeypatch):
     libc = FakeGlibc()
     monkeypatch.setattr(cpu, "glibc", lambda: libc)
-    net, data = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), 4 * [(torch.rand(3, 4), torch.tensor([0, 1, 0]))]
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    data = 4 * [(torch.rand(3, 4), torch.tensor([0, 1, 0]))]
     run = d2l.fit(net, data, num_epochs=2)
     next(run)
     assert cpu._users == 1
@@ -259,7 +273,9 @@ def four_threads(monkeypatch):
 
 
 class Machine:
-    """A machine with eight cores on which time passes when it is told to; others compute all the time."""
+    """A machine with eight cores on which time passes when it is told to; others compute all the
+    time.
+    """
 
     def __init__(self, others=0.0):
         self.others, self.now, self.everything, self.own = others, 100.0, 5000.0, 30.0
@@ -311,10 +327,11 @@ def test_the_number_of_threads_is_left_alone(monkeypatch, four_threads, why):
     assert torch.get_num_threads() == 4
 
 
-@pytest.mark.parametrize(("precision", "threads"), [("auto", {4, 1}), ("float32", {4}), ("bfloat16", {4})])
+@pytest.mark.parametrize(("precision", "threads"),
+                         [("auto", {4, 1}), ("float32", {4}), ("bfloat16", {4})])
 @pytest.mark.parametrize("ends", ["by itself", "when it is left"])
-def test_only_a_run_that_may_choose_changes_threads_and_gives_them_back(monkeypatch, four_threads, precision, threads,
-                                                                        ends):
+def test_only_a_run_that_may_choose_changes_threads_and_gives_them_back(monkeypatch, four_threads,
+                                                                        precision, threads, ends):
     machine, seen = Machine(others=8).install(monkeypatch), set()
 
     class Net(nn.Linear):
@@ -334,9 +351,11 @@ def test_only_a_run_that_may_choose_changes_threads_and_gives_them_back(monkeypa
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/stat").is_file(), reason="the system does not tell how busy it is")
+@pytest.mark.skipif(not Path("/proc/stat").is_file(),
+                    reason="the system does not tell how busy it is")
 def test_busy_programs_are_noticed(four_threads):
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            for _ in range(os.cpu_count())]
     try:
         time.sleep(0.5)
         cores = cpu.SharedCores()

@@ -1,4 +1,6 @@
-"""The lists of what to install agree, the sources pass ruff, and the package asks for no more than it needs."""
+"""The lists of what to install agree, the sources pass ruff, and the package asks for no more than
+it needs.
+"""
 
 import re
 import subprocess
@@ -13,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent / "tools"))
 from lowest_versions import lowest  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib", "playwright-python": "playwright"}
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib",
+               "playwright-python": "playwright"}
 
 
 def requirements(lines):
@@ -63,13 +66,15 @@ def test_what_binder_hubs_and_colab_need_is_there():
 
 
 def test_links_between_documents_lead_somewhere():
-    for document in (ROOT / "README.md", ROOT / "tests/README.md", *sorted((ROOT / "notebooks").glob("*.md"))):
+    for document in (ROOT / "README.md", ROOT / "tests/README.md",
+                     *sorted((ROOT / "notebooks").glob("*.md"))):
         for target in re.findall(r"\]\(([\w./-]+)\)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), (document.name, target)
 
 
 def test_the_programs_that_the_tests_readme_names_are_all_there_are():
-    named = re.findall(r"`python (tests/\S+\.py)", (ROOT / "tests/README.md").read_text(encoding="utf-8"))
+    named = re.findall(r"`python (tests/\S+\.py)",
+                       (ROOT / "tests/README.md").read_text(encoding="utf-8"))
     programs = [path.relative_to(ROOT).as_posix() for folder in ("tools", "load")
                 for path in (ROOT / "tests" / folder).glob("*.py")]
     assert sorted(set(named) - {"tests/test_models.py"}) == sorted(programs)
@@ -100,4 +105,5 @@ def test_what_is_deprecated_is_an_error_in_the_package_only(category):
 def test_the_package_imports_nothing_but_torch_numpy_and_pythons_own_modules():
     code = ("import sys, torch\nbefore = set(sys.modules)\nimport resnet_helpers\n"
             "print(*{name.partition('.')[0] for name in sys.modules.keys() - before})")
-    assert set(run_python("-c", code).split()) - sys.stdlib_module_names <= {"resnet_helpers", "numpy"}
+    assert set(run_python("-c", code).split()) - sys.stdlib_module_names <= {"resnet_helpers",
+                                                                             "numpy"}

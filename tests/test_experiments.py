@@ -1,4 +1,6 @@
-"""The experiments on small networks measure what they say, and what they show holds for several seeds."""
+"""The experiments on small networks measure what they say, and what they show holds for several
+seeds.
+"""
 
 import copy
 import functools
@@ -88,7 +90,8 @@ def test_training_repeats_itself_and_leaves_the_global_random_state_alone():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_deep_plain_nets_end_with_a_higher_training_loss_and_deep_residual_ones_do_not(seed):
     plain_6, plain_44, residual_6, residual_44 = (
-        train_small_net(depth, shortcuts, seed=seed)[1] for shortcuts in (False, True) for depth in (6, 44))
+        train_small_net(depth, shortcuts, seed=seed)[1] for shortcuts in (False, True)
+        for depth in (6, 44))
     assert plain_44 > plain_6 + 0.1
     assert residual_44 < residual_6 - 0.2
 
@@ -107,12 +110,14 @@ def test_sizes_are_those_that_autograd_gives(images, shortcuts, batch_norm):
 
     kept = []
     for layer in (net[0], *net[1]):
-        layer.register_forward_hook(lambda *args: (args[-1].retain_grad(), kept.append(args[-1])) and None)
+        layer.register_forward_hook(lambda *args: (args[-1].retain_grad(), kept.append(args[-1]))
+                                    and None)
     F.cross_entropy(net(X), y).backward()
     assert len(sizes) == len(kept) == 4
     for size, output in zip(sizes, kept, strict=True):
         assert size.signal == pytest.approx(output.double().square().mean().sqrt().item(), rel=1e-4)
-        assert size.gradient == pytest.approx(output.grad.double().square().mean().sqrt().item(), rel=1e-4)
+        assert size.gradient == pytest.approx(output.grad.double().square().mean().sqrt().item(),
+                                              rel=1e-4)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -189,7 +194,9 @@ def test_later_branches_are_small_beside_their_input(images, seed):
 def test_directions_are_as_long_as_the_filters():
     net = small_net(6)
     direction = random_direction(net, torch.Generator().manual_seed(0))
-    assert set(direction) == {name for name, p in net.named_parameters() if name.endswith("weight") and p.dim() > 1}
+    assert set(direction) == {name for name,
+                              p in net.named_parameters() if name.endswith("weight")
+                              and p.dim() > 1}
     for name, d in direction.items():
         lengths = net.get_parameter(name).detach().flatten(1).norm(dim=1)
         torch.testing.assert_close(d.flatten(1).norm(dim=1), lengths)
@@ -211,7 +218,9 @@ def test_the_surface_is_the_loss_at_moved_weights(images):
             with torch.no_grad():
                 for name in right:
                     moved.get_parameter(name).add_(u * right[name] + v * up[name])
-                assert losses[row, column].item() == pytest.approx(F.cross_entropy(moved(X), y).item(), rel=1e-4)
+                assert losses[row,
+                              column].item() == pytest.approx(F.cross_entropy(moved(X), y).item(),
+                                                              rel=1e-4)
 
 
 @pytest.mark.slow

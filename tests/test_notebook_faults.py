@@ -1,4 +1,6 @@
-"""What readers do to notebooks: cells again and out of order, restarts, two at once, files that are gone."""
+"""What readers do to notebooks: cells again and out of order, restarts, two at once, files that are
+gone.
+"""
 
 import concurrent.futures
 import json
@@ -36,7 +38,8 @@ def test_a_restart_in_the_middle_and_cells_again_in_any_order(path, tmp_path):
         kernel.restart()
         kernel.run(HURRY)
         errors = [kernel.run(cell.source, cell.id).error for cell in cells[4:8]]
-        assert {error.split(":")[0] for error in errors} <= {"", "NameError"}, errors  # what is missing is named
+        # what is missing is named
+        assert {error.split(":")[0] for error in errors} <= {"", "NameError"}, errors
         run_all(kernel, cells)
         run_all(kernel, reversed(cells))
 
@@ -46,7 +49,8 @@ import torch
 import resnet_helpers as d2l
 torch.manual_seed(0)
 train_iter, test_iter = d2l.load_data_fashion_mnist(64, resize=8, subset=True)
-history = d2l.train_ch6(d2l.resnet18(), train_iter, test_iter, num_epochs=1, lr=0.05, precision="float32")
+history = d2l.train_ch6(d2l.resnet18(), train_iter, test_iter, num_epochs=1, lr=0.05,
+                        precision="float32")
 print(history.completed)
 """
 
@@ -76,7 +80,8 @@ panel.train()
     assert not kernel.run(code).error
     process = kernel.manager.provisioner.process
     kernel.restart()
-    assert process.returncode in (0, -signal.SIGTERM)  # it ended when it was asked to, and did not crash
+    # it ended when it was asked to, and did not crash
+    assert process.returncode in (0, -signal.SIGTERM)
     assert kernel.pid != process.pid
     assert kernel.run("print('usable')").printed == "usable\n"
 
@@ -93,11 +98,12 @@ def test_running_its_cell_again_closes_an_explorer_and_nothing_else(make, kernel
     one = int(kernel.run(live).printed)
     counts = []
     for _ in range(3):
-        assert not kernel.run(f"first = {make}\nsecond = {make}" if name != "TrainingPanel" else f"first = {make}",
-                              "this cell").error
+        assert not kernel.run(f"first = {make}\nsecond = {make}" if name != "TrainingPanel"
+                              else f"first = {make}", "this cell").error
         counts.append(int(kernel.run(live).printed))
     assert counts[0] > one and counts == counts[:1] * 3
-    assert kernel.run("print(other.comm is not None, first.comm is not None)").printed == "True True\n"
+    printed = kernel.run("print(other.comm is not None, first.comm is not None)").printed
+    assert printed == "True True\n"
 
 
 def test_an_explorer_that_was_closed_by_running_its_cell_again_still_answers(kernel):
@@ -111,11 +117,14 @@ def test_an_explorer_that_was_closed_by_running_its_cell_again_still_answers(ker
 
 @pytest.mark.parametrize("make", EXPLORERS)
 def test_an_explorer_that_was_closed_is_not_kept_by_the_history_of_outputs(make, kernel):
-    kernel.run(f"import gc, weakref\nfrom resnet_helpers.widgets import {make.split('(')[0]}\nseen, keep = [], 'kept'")
+    kernel.run("import gc, weakref\nfrom resnet_helpers.widgets import "
+               f"{make.split('(')[0]}\nseen, keep = [], 'kept'")
     kernel.run("keep", "other cell")
     for _ in range(3):
-        assert not kernel.run(f"explorer = {make}\nseen.append(weakref.ref(explorer))\nexplorer", "this cell").error
-    reply = kernel.run("gc.collect()\nprint([ref() is not None for ref in seen], _ is explorer, Out[2], _2, len(Out))")
+        assert not kernel.run(f"explorer = {make}\nseen.append(weakref.ref(explorer))\nexplorer",
+                              "this cell").error
+    reply = kernel.run("gc.collect()\nprint([ref() is not None for ref in seen], _ is explorer, "
+                       "Out[2], _2, len(Out))")
     assert not reply.error and reply.printed == "[False, False, True] True kept kept 2\n"
     kernel.run("explorer.close()\ndel explorer")
     reply = kernel.run("gc.collect()\nprint(seen[-1](), repr(_), Out)")
@@ -131,7 +140,8 @@ def package_without_assets(tmp_path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_run_all_without_the_bundled_files_says_which_file_to_get_again(path, package_without_assets):
+def test_run_all_without_the_bundled_files_says_which_file_to_get_again(path,
+                                                                        package_without_assets):
     with Kernel(package_without_assets, {"PYTHONPATH": str(package_without_assets)}) as kernel:
         for cell in code_cells(path):  # "Run all" ends at the first cell that fails
             reply = kernel.run(cell.source, cell.id)
@@ -139,25 +149,30 @@ def test_run_all_without_the_bundled_files_says_which_file_to_get_again(path, pa
                 break
         else:
             pytest.fail("no cell missed them")
-        assert reply.error.startswith("DatasetUnavailableError: ") and "Get that file again" in reply.error
+        assert reply.error.startswith("DatasetUnavailableError: ")
+        assert "Get that file again" in reply.error
         assert kernel.run("print('usable')").printed == "usable\n"
 
 
 def test_missing_recordings_are_told_with_what_to_do(package_without_assets):
-    code = "import resnet_helpers as d2l\ntry:\n    d2l.load_recording('fast-seed0')\nexcept Exception as error:\n" \
-           "    print(type(error).__name__, error)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=package_without_assets, capture_output=True, text=True)
+    code = ("import resnet_helpers as d2l\ntry:\n    d2l.load_recording('fast-seed0')\n"
+            "except Exception as error:\n    print(type(error).__name__, error)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=package_without_assets,
+                          capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.count("\n") == 1
     assert "git checkout" in done.stdout, done.stdout + done.stderr
 
 
 def test_progress_of_several_users_is_apart(tmp_path):
-    code = "from resnet_helpers import check\ncheck.block_parameters(-1)\nprint(check.progress_file())"
+    code = ("from resnet_helpers import check\ncheck.block_parameters(-1)\n"
+            "print(check.progress_file())")
     files = []
     for user in ("ann", "bo"):
         home = tmp_path / user
-        homes = {name: str(home) for name in ("HOME", "USERPROFILE", "XDG_DATA_HOME", "LOCALAPPDATA")}
+        homes = {name: str(home)
+                 for name in ("HOME", "USERPROFILE", "XDG_DATA_HOME", "LOCALAPPDATA")}
         with Kernel(tmp_path, {**homes, "RESNET_HELPERS_PROGRESS": ""}) as kernel:
             files.append(Path(kernel.run(code).printed.splitlines()[-1]))
         assert home in files[-1].parents
-    assert [json.loads(file.read_text())["exercises"]["block_parameters"]["attempts"] for file in files] == [1, 1]
+    assert [json.loads(file.read_text())["exercises"]["block_parameters"]["attempts"]
+            for file in files] == [1, 1]

@@ -25,7 +25,8 @@ def small_net():
 
 def examples(n=40):
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(n, 1, 8, 8, generator=generator), torch.randint(0, 3, (n,), generator=generator)
+    return torch.rand(n, 1, 8, 8, generator=generator), torch.randint(0, 3, (n,),
+                                                                      generator=generator)
 
 
 def batches(n=40, batch_size=10):
@@ -61,13 +62,15 @@ def test_accuracy_counts_right_answers():
     assert d2l.accuracy(torch.tensor([0, 2, 2]), y) == 2.0
 
 
-@pytest.mark.parametrize(("y_hat", "y"), [((3, 4), (3, 1)), ((3, 4), (3, 4)), ((3, 1), (3,)), ((3,), (3, 1))])
+@pytest.mark.parametrize(("y_hat", "y"),
+                         [((3, 4), (3, 1)), ((3, 4), (3, 4)), ((3, 1), (3,)), ((3,), (3, 1))])
 def test_accuracy_refuses_what_it_would_compare_each_with_each(y_hat, y):
     with pytest.raises(ValueError, match="one class for each prediction"):
         d2l.accuracy(torch.zeros(y_hat), torch.zeros(y, dtype=torch.int64))
 
 
-@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="that device is there")
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(),
+                    reason="that device is there")
 def test_device_number_0_is_not_the_cpu():
     with pytest.raises((RuntimeError, AssertionError)):
         d2l.fit(nn.Linear(2, 2), [], device=0)
@@ -81,8 +84,8 @@ def test_hardware_says_how_many_cores_may_be_used_and_none_for_other_devices(mon
 
 
 @pytest.mark.parametrize(("cuda", "mps", "i", "device"), [
-    (2, True, 0, "cuda:0"), (2, True, 1, "cuda:1"), (2, False, 2, "cpu"), (0, True, 0, "mps"), (0, True, 1, "cpu"),
-    (0, False, 0, "cpu")])
+    (2, True, 0, "cuda:0"), (2, True, 1, "cuda:1"), (2, False, 2, "cpu"), (0, True, 0, "mps"),
+    (0, True, 1, "cpu"), (0, False, 0, "cpu")])
 def test_try_gpu_prefers_cuda_then_mps_then_cpu(monkeypatch, cuda, mps, i, device):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
@@ -92,11 +95,14 @@ def test_try_gpu_prefers_cuda_then_mps_then_cpu(monkeypatch, cuda, mps, i, devic
 
 def test_try_gpu_leaves_out_a_gpu_that_cannot_compute(monkeypatch):
     def ones(*_, device):
-        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the "
+                           "device\nmore")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(torch, "ones", ones)
-    with pytest.warns(UserWarning, match="cuda:2 is not used.*no kernel image is available for execution on the devi"):
+    with pytest.warns(UserWarning,
+                      match="cuda:2 is not used.*no kernel image is available for execution on the "
+                            "devi"):
         assert d2l.try_gpu(2) == torch.device("cpu")
     training.device_problem.cache_clear()
 
@@ -106,7 +112,8 @@ def test_history_describes_the_net_inside_a_wrapper_but_not_the_part_of_a_net():
     net.module = nn.Linear(2, 2)  # what a reader may call a layer
     for given in (net, nn.DataParallel(net)):
         history = d2l.History()
-        history.describe(given, torch.optim.SGD(net.parameters()), None, 1, torch.device("cpu"), "float32")
+        history.describe(given, torch.optim.SGD(net.parameters()), None, 1, torch.device("cpu"),
+                         "float32")
         assert history.config["model"] == "Sequential" and history.config["parameters"] == 9 + 8 + 6
 
 
@@ -176,20 +183,23 @@ def test_float32_losses_equal_a_plain_loop_step_for_step(make_loader):
             results.append(plain_loop(net, loader, 3, 0.1))
         else:
             results.append([(p.train_loss, p.train_acc)
-                            for p in d2l.fit(net, loader, num_epochs=3, lr=0.1, reports_per_epoch=len(loader),
+                            for p in d2l.fit(net, loader, num_epochs=3, lr=0.1,
+                                             reports_per_epoch=len(loader),
                                                  precision="float32")])
     assert results[0] == results[1]
 
 
 class Reads(TorchDispatchMode):
-    """Counts how often a number is read from a tensor: each time a GPU would have to be waited for."""
+    """Counts how often a number is read from a tensor: each time a GPU would have to be waited for.
+    """
 
     def __init__(self):
         super().__init__()
         self.number = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.number += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default)
+        self.number += func in (torch.ops.aten._local_scalar_dense.default,
+                                torch.ops.aten.equal.default)
         return func(*args, **(kwargs or {}))
 
 
@@ -199,7 +209,8 @@ def test_more_steps_do_not_read_more_numbers_from_the_device():
     for batch_size in (10, 4):
         train_iter = ImageBatches(images, labels, batch_size, shuffle=True, flip=True, shift=1)
         with Reads() as reads:
-            assert len(list(d2l.fit(small_net(), train_iter, None, 1, precision="float32", reports_per_epoch=2))) == 2
+            assert len(list(d2l.fit(small_net(), train_iter, None, 1, precision="float32",
+                                    reports_per_epoch=2))) == 2
         numbers.append(reads.number)
     assert numbers[0] == numbers[1]
 
@@ -227,7 +238,8 @@ class Sizes(TorchDispatchMode):
 def test_more_images_need_no_more_memory_than_their_bytes():
     memory = []
     for number in (100, 400):
-        images, labels = torch.randint(256, (number, 28, 28), dtype=torch.uint8), torch.randint(3, (number,))
+        images = torch.randint(256, (number, 28, 28), dtype=torch.uint8)
+        labels = torch.randint(3, (number,))
         data = ImageBatches(images, labels, 50, shuffle=True, resize=96, flip=True, shift=1)
         net = nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(36, 3))
         with Sizes() as sizes:
@@ -238,7 +250,8 @@ def test_more_images_need_no_more_memory_than_their_bytes():
 
 def test_images_move_to_the_device_as_bytes_before_the_first_step(monkeypatch):
     devices, to = [], ImageBatches.to
-    monkeypatch.setattr(ImageBatches, "to", lambda batches, device: devices.append(device) or to(batches, device))
+    monkeypatch.setattr(ImageBatches, "to",
+                        lambda batches, device: devices.append(device) or to(batches, device))
     images, labels = torch.randint(256, (20, 8, 8), dtype=torch.uint8), torch.randint(3, (20,))
     data = ImageBatches(images, labels, 10)
     next(d2l.fit(small_net(), data, data, 1, device="cpu"))
@@ -320,7 +333,8 @@ def test_return_value_is_the_history():
 
 
 @pytest.mark.parametrize(("kwargs", "data", "message"), [
-    ({"num_epochs": 0}, batches(), "at least 1"), ({"reports_per_epoch": 0}, batches(), "at least 1"),
+    ({"num_epochs": 0}, batches(), "at least 1"),
+    ({"reports_per_epoch": 0}, batches(), "at least 1"),
     ({"num_epochs": 2}, iter(batches()), "gone through only once"), ({}, [], "no batch")])
 def test_impossible_runs_are_refused(kwargs, data, message):
     with pytest.raises(ValueError, match=message):
@@ -344,7 +358,8 @@ class Interrupted(nn.Sequential):
 @pytest.mark.parametrize("at", [1, 2, 5, 8])  # 4 training batches and 4 test batches an epoch
 def test_interrupt_ends_the_run_cleanly_and_keeps_the_records(at):
     history = d2l.History()
-    records = list(d2l.fit(Interrupted(at), batches(), batches(), num_epochs=3, lr=0.1, history=history))
+    records = list(d2l.fit(Interrupted(at), batches(), batches(), num_epochs=3, lr=0.1,
+                           history=history))
     assert records == history.records and not history.completed
     assert len(records) == min(at - 1, 3)
 
@@ -356,7 +371,8 @@ def test_loss_that_is_not_finite_stops_with_when_and_what_to_try():
     data[2] = (torch.full((10, 1, 8, 8), float("nan")), data[2][1])
     history = d2l.History()
     with pytest.raises(d2l.NonFiniteLossError) as error:
-        list(d2l.fit(small_net(), data, num_epochs=1, lr=0.25, history=history, reports_per_epoch=2))
+        list(d2l.fit(small_net(), data, num_epochs=1, lr=0.25, history=history,
+                     reports_per_epoch=2))
     assert "nan at step 3" in str(error.value) and "smaller than 0.25" in str(error.value)
     assert "after epoch 0.5" in str(error.value)
     assert error.value.history is history and len(history.records) == 1
@@ -403,9 +419,10 @@ def test_history_survives_the_way_to_a_file_and_back(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "resnet_helpers history, version 2"}', "\x00",
-                                     '{"format": "resnet_helpers history, version 1", "records": [1]}',
-                                     '{"format": "resnet_helpers history, version 1", "records": [], "more": 1}'])
+@pytest.mark.parametrize("content", [
+    "", "[]", "{}", "\x00", '{"format": "resnet_helpers history, version 2"}',
+    '{"format": "resnet_helpers history, version 1", "records": [1]}',
+    '{"format": "resnet_helpers history, version 1", "records": [], "more": 1}'])
 def test_other_files_are_no_histories(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(ValueError, match=r"run\.json is not a training history"):
@@ -427,7 +444,8 @@ def test_history_is_plain_json_with_all_numbers(tmp_path):
     history = trained_history()
     history.save(tmp_path / "run.json")
     content = json.loads((tmp_path / "run.json").read_text())
-    assert [record["train_loss"] for record in content["records"]] == [p.train_loss for p in history.records]
+    assert [record["train_loss"] for record in content["records"]] == [p.train_loss
+                                                                       for p in history.records]
 
 
 # --- train_ch6 ---
@@ -438,7 +456,8 @@ def test_train_ch6_prints_as_the_article_does_and_returns_the_history(capsys):
         history = d2l.train_ch6(small_net(), batches(), batches(), 1, 0.1, torch.device("cpu"))
     first, results, speed = capsys.readouterr().out.splitlines()
     assert first == "training on cpu"
-    numbers = re.fullmatch(r"loss (\d\.\d{3}), train acc (\d\.\d{3}), test acc (\d\.\d{3})", results)
+    numbers = re.fullmatch(r"loss (\d\.\d{3}), train acc (\d\.\d{3}), test acc (\d\.\d{3})",
+                           results)
     assert [float(number) for number in numbers.groups()] == pytest.approx(
         [history.train_loss, history.train_acc, history.test_acc], abs=5e-4)
     assert re.fullmatch(r"\d+\.\d examples/sec on cpu", speed)
@@ -468,8 +487,10 @@ def test_train_ch6_survives_the_stop_button_while_drawing(capsys, monkeypatch):
 
 
 def test_loop_written_with_the_article_s_tools():
-    net, data, animator = small_net(), batches(), d2l.Animator(xlabel="epoch", xlim=[1, 2], legend=["a", "b", "c"])
-    optimizer, loss, timer = torch.optim.SGD(net.parameters(), lr=0.1), nn.CrossEntropyLoss(), d2l.Timer()
+    net, data = small_net(), batches()
+    animator = d2l.Animator(xlabel="epoch", xlim=[1, 2], legend=["a", "b", "c"])
+    optimizer, loss = torch.optim.SGD(net.parameters(), lr=0.1), nn.CrossEntropyLoss()
+    timer = d2l.Timer()
     for epoch in range(2):
         metric = d2l.Accumulator(3)
         for i, (X, y) in enumerate(data):
@@ -494,11 +515,13 @@ def test_resumed_fit_goes_on_after_the_last_whole_epoch():
     torch.manual_seed(0)
     net, data, history = small_net(), batches(), d2l.History()
     optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
-    for p in d2l.fit(net, data, num_epochs=3, optimizer=optimizer, history=history, precision="float32"):
+    for p in d2l.fit(net, data, num_epochs=3, optimizer=optimizer, history=history,
+                     precision="float32"):
         if p.epoch > 1:
             break  # within the second epoch
     records = [p for p in history.records if p.epoch <= 1]
-    list(d2l.fit(net, data, num_epochs=3, optimizer=optimizer, history=history, precision="float32", resume=True))
+    list(d2l.fit(net, data, num_epochs=3, optimizer=optimizer, history=history, precision="float32",
+                 resume=True))
     assert history.records[:len(records)] == records and history.completed
     assert [p.epoch for p in history.records if p.epoch == int(p.epoch)] == [1, 2, 3]
     assert history.records[-1].step == 3 * len(data)

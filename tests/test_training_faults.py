@@ -1,4 +1,6 @@
-"""What goes wrong while training: interrupts at any point, batches that do not suit the net, memory that is full."""
+"""What goes wrong while training: interrupts at any point, batches that do not suit the net, memory
+that is full.
+"""
 
 import inspect
 import linecache
@@ -33,8 +35,8 @@ def batches(n=12, batch_size=6, **kwargs):
 
 def small_net(classes=3):
     torch.manual_seed(1)
-    return nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-                         nn.Flatten(), nn.Linear(4, classes))
+    return nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(),
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
 
 
 def train(net, data, test=None, num_epochs=1, **kwargs):
@@ -49,7 +51,8 @@ def inner(function):
             if inspect.iscode(code) and code.co_name != "<genexpr>"]
 
 
-CODE = {*inner(training.fit), *inner(training._test_accuracy), *(inspect.unwrap(f).__code__ for f in (
+CODE = {*inner(training.fit), *inner(training._test_accuracy),
+        *(inspect.unwrap(f).__code__ for f in (
     training._test_accuracy, training.look_ahead, training.BatchSums.add, training.BatchSums.read,
     training.CheckedLoss.__call__, Arithmetic.compute, Arithmetic._move))}
 
@@ -104,8 +107,10 @@ def test_the_stop_button_at_each_line_of_an_epoch_ends_the_run_cleanly():
         is_clean = button.watch(lambda: train(net, *data, history=history))  # noqa: B023
         assert button.pressed and (is_clean or button.pressed.startswith(OUTSIDE)), button.pressed
         assert len(history.records) == 2 or not history.completed, button.pressed
-        assert all(torch.isfinite(value).all() for value in net.state_dict().values()), button.pressed
-        assert len(train(net, batches(), batches(), history=history)) == 2, button.pressed  # all can be used again
+        assert all(torch.isfinite(value).all()
+                   for value in net.state_dict().values()), button.pressed
+        # all can be used again
+        assert len(train(net, batches(), batches(), history=history)) == 2, button.pressed
         assert history.completed
 
 
@@ -117,13 +122,16 @@ def with_labels(y):
 
 X, Y = examples()
 UNSUITABLE = {
-    "bytes": ([((255 * X).byte(), Y)], r"torch\.uint8, but the net computes in torch\.float32: X\.float\(\) / 255"),
+    "bytes": ([((255 * X).byte(), Y)],
+              r"torch\.uint8, but the net computes in torch\.float32: X\.float\(\) / 255"),
     "float64": ([(X.double(), Y)], r"X\.to\(torch\.float32\)"),
     "colour": ([(X.repeat(1, 3, 1, 1), Y)], r"takes images with 1 channel, these have 3"),
     "no channels": ([(X[:, 0], Y)], r"X\.unsqueeze\(1\)"),
     "too small": ([(X[..., :2, :2], Y)], r"cannot take images of shape \(12, 1, 2, 2\)"),
-    "label 3": (with_labels(torch.tensor([0, 1, 2, 3] * 3)), r"label 3 \(number 3\) is no class: .* from 0 to 2"),
-    "label -1": (with_labels(torch.tensor([0, 1, -1, 2] * 3)), r"label -1 \(number 2\) is no class"),
+    "label 3": (with_labels(torch.tensor([0, 1, 2, 3] * 3)),
+                r"label 3 \(number 3\) is no class: .* from 0 to 2"),
+    "label -1": (with_labels(torch.tensor([0, 1, -1, 2] * 3)),
+                 r"label -1 \(number 2\) is no class"),
     "float labels": (with_labels(Y.float()), r"whole numbers.*y\.long\(\)"),
     "one-hot labels": (with_labels(nn.functional.one_hot(Y)), r"y\.argmax\(dim=1\)"),
     "too few labels": (with_labels(Y[:7]), r"12 images but 7 labels"),
@@ -153,7 +161,8 @@ def test_an_unsuitable_batch_is_told_with_what_to_change_and_leaves_the_net_alon
     assert len(train(net, batches())) == 2  # and it can be trained
 
 
-@pytest.mark.parametrize("name", [name for name in UNSUITABLE if name not in ("one image", "float64")])
+@pytest.mark.parametrize("name",
+                         [name for name in UNSUITABLE if name not in ("one image", "float64")])
 def test_an_unsuitable_test_batch_is_told_too(name):
     data, message = UNSUITABLE[name]
     with pytest.raises(UnsuitableBatchError, match=message):
@@ -179,7 +188,8 @@ class FromBytes(nn.Module):
 def test_a_net_may_convert_bytes_itself():
     data = [((255 * X).byte(), Y)]
     assert train(FromBytes(), data, data)[-1].test_acc is not None
-    with pytest.raises(AttributeError, match="flaot"):  # what somebody gets wrong who is still writing it
+    # what somebody gets wrong who is still writing it
+    with pytest.raises(AttributeError, match="flaot"):
         train(FromBytes(lambda X: X.flaot() / 255), data)
     with pytest.raises(TypeError, match="unsupported operand type"):
         train(FromBytes(lambda X: X.float() / None), data)
@@ -193,7 +203,8 @@ def test_a_single_label_is_told():
 
 def test_images_of_another_size_than_the_net_was_made_for():
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
-    with pytest.raises(UnsuitableBatchError, match=r"shape \(6, 1, 9, 9\): a Linear gets .*resize="):
+    with pytest.raises(UnsuitableBatchError,
+                       match=r"shape \(6, 1, 9, 9\): a Linear gets .*resize="):
         train(net, batches(size=9))
 
 
@@ -230,7 +241,8 @@ def test_standardised_images_are_not_warned_about(recwarn):
     assert not recwarn
 
 
-@pytest.mark.parametrize("output", [lambda y: (y, y), lambda y: y[..., None, None], lambda y: y[:, 0]])
+@pytest.mark.parametrize("output",
+                         [lambda y: (y, y), lambda y: y[..., None, None], lambda y: y[:, 0]])
 def test_a_net_that_gives_no_logits_is_told(output):
     class Net(nn.Module):
         def __init__(self):
@@ -273,12 +285,14 @@ def test_data_that_cannot_be_gone_through_twice(train_iter, test_iter, message, 
     net, history = small_net(), d2l.History()
     with pytest.raises(ValueError, match=message):
         train(net, train_iter, test_iter, num_epochs=3, history=history)
-    assert sum(record.epoch == int(record.epoch) for record in history.records) == epochs  # what was learnt is kept
+    # what was learnt is kept
+    assert sum(record.epoch == int(record.epoch) for record in history.records) == epochs
 
 
 # --- nets that are wrapped, and data that lies elsewhere ---
 
-WRAP = {"compiled": partial(torch.compile, backend="eager"), "DDP": nn.parallel.DistributedDataParallel}
+WRAP = {"compiled": partial(torch.compile, backend="eager"),
+        "DDP": nn.parallel.DistributedDataParallel}
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -288,7 +302,8 @@ def test_a_wrapped_net_trains_as_the_net_itself(how, precision, group_of_one):
     runs = [train(net, batches(), batches(), 2, precision=precision) for net in (plain, wrapped)]
     for record, other in zip(*runs, strict=True):
         assert (record.train_loss, record.test_acc) == (other.train_loss, other.test_acc)
-    assert d2l.evaluate_accuracy_gpu(wrapped, batches()) == d2l.evaluate_accuracy_gpu(plain, batches())
+    assert d2l.evaluate_accuracy_gpu(wrapped, batches()) == d2l.evaluate_accuracy_gpu(plain,
+                                                                                      batches())
     history = d2l.History()
     train(wrapped, batches(), history=history)
     assert history.config["model"] == "Sequential"
@@ -321,7 +336,8 @@ def test_batches_are_moved_to_where_the_net_is():
 # --- memory ---
 
 def test_a_gpu_without_memory_for_its_libraries_is_full():
-    assert is_full(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert is_full(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling "
+                                "`cublasCreate(handle)`"))
 
 
 class Hungry(nn.Sequential):
@@ -339,15 +355,18 @@ class Hungry(nn.Sequential):
 
 
 FULL = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), MemoryError(),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
-        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4294967296 bytes.")]
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate "
+                     "memory: you tried"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4294967296 "
+                     "bytes.")]
 
 
 @pytest.mark.parametrize("error", FULL, ids=lambda error: type(error).__name__ + str(error)[:5])
 def test_full_memory_is_told_and_the_net_can_be_trained_in_smaller_batches(error):
     net = Hungry(8, error)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    with pytest.raises(MemoryFullError, match=r"12 images of 1x8x8 does not fit\. Take a smaller batch") as raised:
+    with pytest.raises(MemoryFullError,
+                       match=r"12 images of 1x8x8 does not fit\. Take a smaller batch") as raised:
         train(net, batches(batch_size=12))
     assert net.tried == [12] and "\n" not in str(raised.value)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
@@ -381,22 +400,27 @@ LIMITED = textwrap.dedent("""
 
 
 def run(script):
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=240,
-                          env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                          timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux limits the address space reliably")
-@pytest.mark.skipif(torch.__version__.startswith("2.4."), reason="PyTorch 2.4 itself crashes, one time in two, when a "
-                                                                  "small allocation of its own fails")
+@pytest.mark.skipif(not sys.platform.startswith("linux"),
+                    reason="only Linux limits the address space reliably")
+@pytest.mark.skipif(torch.__version__.startswith("2.4."),
+                    reason="PyTorch 2.4 itself crashes, one time in two, when a "
+                                                                  "small allocation of its own "
+                                                                  "fails")
 def test_really_full_memory_is_told_and_smaller_batches_fit():
     for _ in range(6):
         done = run(LIMITED)
-        if done.returncode != -signal.SIGSEGV:  # newer ones do so one time in ten, in the middle of a backward pass
+        # newer ones do so one time in ten, in the middle of a backward pass
+        if done.returncode != -signal.SIGSEGV:
             break
     assert done.returncode == 0, done.stderr
     message, trained_on = done.stdout.splitlines()
-    assert message.startswith("the memory is full: a training step on 256 images of 1x64x64 does not fit. Take a")
+    assert message.startswith("the memory is full: a training step on 256 images of 1x64x64 does "
+                              "not fit. Take a")
     assert trained_on == "16"
 
 
@@ -408,7 +432,8 @@ def test_a_step_that_would_kill_the_process_is_not_begun(monkeypatch):
     monkeypatch.setattr(training, "available_memory", lambda: 20 * 2**20)
     state = {name: value.clone() for name, value in net.state_dict().items()}
     torch.manual_seed(5)
-    with pytest.raises(MemoryFullError, match=r"64 images of 1x32x32 does not fit. Take .*batch, of \d+ images"):
+    with pytest.raises(MemoryFullError,
+                       match=r"64 images of 1x32x32 does not fit. Take .*batch, of \d+ images"):
         train(net, data, precision="float32")
     assert called == [2, 4]  # what a few images keep says it
     assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
@@ -419,16 +444,20 @@ def test_a_step_that_would_kill_the_process_is_not_begun(monkeypatch):
 def test_what_a_step_keeps_is_what_autograd_saves():
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU(), nn.Linear(5, 3))
     images = torch.rand(10, 1, 8, 8)
-    # the input for the first layer's gradient, and the output of the ReLU for its own and the next layer's
-    assert training.kept_bytes(net, images, Arithmetic("float32", torch.device("cpu"))) == 4 * 10 * (64 + 5)
+    # the input for the first layer's gradient, and the output of the ReLU for its own and the next
+    # layer's
+    assert training.kept_bytes(net, images,
+                               Arithmetic("float32", torch.device("cpu"))) == 4 * 10 * (64 + 5)
 
 
 def test_a_last_batch_of_one_image_is_told_before_the_first_step_if_the_net_cannot_take_it():
     data = d2l.load_fashion_mnist_subset()
-    batches_of_four = d2l.data.ImageBatches(data.train_images[:9], data.train_labels[:9], 4, shuffle=True)
+    batches_of_four = d2l.data.ImageBatches(data.train_images[:9], data.train_labels[:9], 4,
+                                            shuffle=True)
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.BatchNorm1d(10))
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    with pytest.raises(d2l.UnsuitableBatchError, match="a batch of one image cannot be used for training"):
+    with pytest.raises(d2l.UnsuitableBatchError,
+                       match="a batch of one image cannot be used for training"):
         list(d2l.fit(net, batches_of_four, None, 1))
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     history = d2l.History()

@@ -1,6 +1,7 @@
 """Fixtures: Chromium, one JupyterLab for all tests here, and notebooks open in it.
 
-Without Playwright or Chromium the tests are skipped; with REQUIRE_BROWSER=1 in the environment they fail.
+Without Playwright or Chromium the tests are skipped; with REQUIRE_BROWSER=1 in the environment they
+fail.
 """
 
 import contextlib
@@ -21,8 +22,8 @@ from resnet_helpers.history import describe_hardware, describe_versions, name_ha
 from .lab import OpenNotebook, Server
 
 FAILURES = Path(__file__).parent / "failures"
-CHROMIUM_NAMES = ("/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
-                  "chrome", "msedge")
+CHROMIUM_NAMES = ("/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome",
+                  "google-chrome-stable", "chrome", "msedge")
 OPEN = pytest.StashKey[list]()
 
 
@@ -42,13 +43,15 @@ def unavailable(reason):
 
 
 def find_chromium(playwright):
-    """Path of Chromium or a relative of it: the system's, else the one Playwright has downloaded, else None."""
+    """Path of Chromium or a relative of it: the system's, else the one Playwright has downloaded,
+    else None.
+    """
     paths = [*map(shutil.which, CHROMIUM_NAMES), playwright.chromium.executable_path]
     return next((path for path in paths if path and Path(path).is_file()), None)
 
 
-# The scope is the package, not the session: while Playwright is active an event loop is running in this thread,
-# and the notebooks that pytest executes after these tests need one of their own.
+# The scope is the package, not the session: while Playwright is active an event loop is running in
+# this thread, and the notebooks that pytest executes after these tests need one of their own.
 
 @pytest.fixture(scope="package")
 def browser():
@@ -59,7 +62,8 @@ def browser():
     with sync_playwright() as playwright:
         path = find_chromium(playwright)
         if path is None:
-            unavailable(f"no Chromium was found as {', '.join(CHROMIUM_NAMES)}, nor where Playwright puts its own "
+            unavailable(f"no Chromium was found as {', '.join(CHROMIUM_NAMES)}, nor where "
+                        "Playwright puts its own "
                         "(apt-get install chromium, or playwright install chromium)")
         browser = playwright.chromium.launch(executable_path=path, args=["--disable-gpu"])
         yield browser
@@ -104,7 +108,9 @@ def open_lab(request, browser, server):
 
 @pytest.fixture
 def lab(request, browser, server):
-    """`lab.open("02_residual_block.ipynb", theme="dark", width=1280)` gives an `OpenNotebook`, `lab.new` another."""
+    """`lab.open("02_residual_block.ipynb", theme="dark", width=1280)` gives an `OpenNotebook`,
+    `lab.new` another.
+    """
     yield from open_lab(request, browser, server)
 
 
@@ -116,14 +122,18 @@ def shared_lab(request, browser, server):
 
 @pytest.fixture
 def report(record_property, browser):
-    """`report(line)` prints a line at the end of the test run, where `tests/conftest.py` collects them."""
+    """`report(line)` prints a line at the end of the test run, where `tests/conftest.py` collects
+    them.
+    """
     record_property("time in the browser", machine(browser))
     return functools.partial(record_property, "time in the browser")
 
 
 @pytest.fixture
 def measure(report):
-    """`measure(label, times)` prints median and 95th percentile of times in ms at the end of the test run."""
+    """`measure(label, times)` prints median and 95th percentile of times in ms at the end of the
+    test run.
+    """
     def measure(label, times):
         median, p95 = (float(value) for value in np.percentile(times, [50, 95]))
         report(f"{label}: {median:.0f} ms" if len(times) == 1 else
@@ -134,7 +144,8 @@ def measure(report):
 
 def machine(browser):
     hardware, versions = describe_hardware(torch.device("cpu")), describe_versions()
-    packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("jupyterlab", "ipywidgets"))
+    packages = ", ".join(f"{name} {importlib.metadata.version(name)}"
+                         for name in ("jupyterlab", "ipywidgets"))
     return (f"on {name_hardware(hardware)}, {versions['system']}, "
             f"Python {versions['python']}, {packages}, Chromium {browser.version}:")
 
@@ -146,7 +157,8 @@ def pytest_runtest_makereport(item, call):
     if report.failed and report.when != "teardown":
         notebooks = [notebook for node in item.listchain() for notebook in node.stash.get(OPEN, [])]
         for n, notebook in enumerate(notebooks, start=1):
-            report.sections.append((f"{notebook.name} in the browser", keep_screenshot(item, n, notebook)))
+            report.sections.append((f"{notebook.name} in the browser",
+                                    keep_screenshot(item, n, notebook)))
     return report
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-# All at once: each question to the page takes its time. Several sliders have a number field on their left, for the
-# same number.
+# All at once: each question to the page takes its time. Several sliders have a number field on
+# their left, for the same number.
 SEEN = """output => {
     const all = selector => [...output.querySelectorAll(selector)];
     const isVisible = element => element.checkVisibility({visibilityProperty: true});
@@ -27,7 +27,8 @@ class Explorer:
 
     Attributes:
         output: locator of all that the cell shows.
-        pictures, drawings: locators of the pictures, which are replaced, and of the widgets that they are in.
+        pictures, drawings: locators of the pictures, which are replaced, and of the widgets that
+            they are in.
     """
 
     def __init__(self, notebook, source):
@@ -42,7 +43,8 @@ class Explorer:
 
     def time_choice(self, label, value=True, by="mouse", role=None):
         """Give a control a value; return the milliseconds until the (first) picture has changed."""
-        return self.notebook.time_change(lambda: self.choose(label, value, by, role), self.drawings.first)
+        return self.notebook.time_change(lambda: self.choose(label, value, by, role),
+                                         self.drawings.first)
 
     def control(self, label, role=None):
         """Locator of a control, as `OpenNotebook.control`."""
@@ -52,9 +54,9 @@ class Explorer:
         """What the page shows.
 
         Returns:
-            dict with `words` and `descriptions`, the sentences for screen readers and those of the pictures, the texts
-            of the `buttons`, `numbers` as {label: [number in the field, number of the slider beside it]}, and the
-            `rows` of the tables as lists of texts.
+            dict with `words` and `descriptions`, the sentences for screen readers and those of the
+            pictures, the texts of the `buttons`, `numbers` as {label: [number in the field, number
+            of the slider beside it]}, and the `rows` of the tables as lists of texts.
         """
         return self.output.evaluate(SEEN)
 

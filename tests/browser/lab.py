@@ -1,4 +1,5 @@
-"""A JupyterLab of one's own, a notebook open in it, and the time from a click to the new picture."""
+"""A JupyterLab of one's own, a notebook open in it, and the time from a click to the new picture.
+"""
 
 import contextlib
 import functools
@@ -20,8 +21,8 @@ from kernels import WITHOUT_ASSERTIONS
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
-# Every kind of control has its label as its accessible name but for the slider, whose handle has none in
-# ipywidgets 8: it is found by the text beside it.
+# Every kind of control has its label as its accessible name but for the slider, whose handle has
+# none in ipywidgets 8: it is found by the text beside it.
 ROLES = ("checkbox", "spinbutton", "textbox", "combobox", "listbox", "radio", "button", "slider")
 
 # Promises of the page are raced against a clock: Playwright waits for them without end.
@@ -52,10 +53,11 @@ FOCUSED = """output => {
 }"""
 FIRST_STOP = "input:enabled, select:enabled, button:enabled, [tabindex='0']"
 
-# The clock starts when the browser gets the first mouse or key event (not when the page handles it); for buttons that
-# is the click, when mouse button or key go up, and in a field for text or numbers the last one, Enter. It stops when
-# the contents have changed, their images are decoded, and the next frame has been laid out and painted: a message that
-# is posted while a frame begins arrives then.
+# The clock starts when the browser gets the first mouse or key event (not when the page handles
+# it); for buttons that is the click, when mouse button or key go up, and in a field for text or
+# numbers the last one, Enter. It stops when the contents have changed, their images are decoded,
+# and the next frame has been laid out and painted: a message that is posted while a frame begins
+# arrives then.
 START_TIMER = """(container, [text, limit]) => {
     const before = container.innerHTML, inputs = ['pointerdown', 'pointermove', 'keydown', 'click', 'input', 'change'];
     const nextFrame = () => new Promise(requestAnimationFrame);
@@ -112,11 +114,13 @@ def free_port():
 
 def position(control, option):
     """Place of an option in a list, from 0; ipywidgets writes its spaces as non-breaking ones."""
-    return [text.replace("\xa0", " ") for text in control.locator("option").all_text_contents()].index(str(option))
+    return [text.replace("\xa0", " ")
+            for text in control.locator("option").all_text_contents()].index(str(option))
 
 
 class Server:
-    """A running JupyterLab of this Python, with settings, kernels and a root folder of its own in `folder`.
+    """A running JupyterLab of this Python, with settings, kernels and a root folder of its own in
+    `folder`.
 
     Args:
         folder: an empty folder. The server's log is `folder/lab.log`.
@@ -126,14 +130,17 @@ class Server:
     """
 
     def __init__(self, folder):
-        self.root, self.log, self._settings = folder / "root", folder / "lab.log", folder / "settings"
+        self.root, self.log = folder / "root", folder / "lab.log"
+        self._settings = folder / "settings"
         self.root.mkdir()
         self.token = secrets.token_hex(16)
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        # All cells are in the page, also those that are scrolled away; nothing is fetched from elsewhere.
+        # All cells are in the page, also those that are scrolled away; nothing is fetched from
+        # elsewhere.
         self._set("notebook-extension/tracker", {"windowingMode": "none"})
-        self._set("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False})
+        self._set("apputils-extension/notification",
+                  {"fetchNews": "false", "checkForUpdates": False})
         write_kernel_spec(folder / "data/kernels/python3", overrides={"env": WITHOUT_ASSERTIONS})
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser",
                    "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
@@ -146,9 +153,11 @@ class Server:
         self._wait_until_up()
 
     def _environment(self, folder):
-        """This process's environment without the user's Jupyter and IPython settings and kernels."""
+        """This process's environment without the user's Jupyter and IPython settings and kernels.
+        """
         return dict(os.environ, JUPYTER_TOKEN=self.token, JUPYTER_PREFER_ENV_PATH="0",
-                    JUPYTER_CONFIG_DIR=str(folder / "config"), JUPYTER_DATA_DIR=str(folder / "data"),
+                    JUPYTER_CONFIG_DIR=str(folder / "config"),
+                    JUPYTER_DATA_DIR=str(folder / "data"),
                     JUPYTERLAB_SETTINGS_DIR=str(self._settings), IPYTHONDIR=str(folder / "ipython"),
                     JUPYTERLAB_WORKSPACES_DIR=str(folder / "workspaces"))
 
@@ -160,7 +169,8 @@ class Server:
     def _request(self, method, path):
         request = urllib.request.Request(self.url + path, method=method,
                                          headers={"Authorization": f"token {self.token}"})
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback is never behind a proxy
+        # loopback is never behind a proxy
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=30) as response:
             return json.loads(response.read() or "null")
 
@@ -182,7 +192,9 @@ class Server:
         self._set("apputils-extension/themes", {"theme": THEMES[theme]})
 
     def fresh_copy(self, name):
-        """Copy `notebooks/` into a new folder, so that no test sees what another saved; return `folder/name`."""
+        """Copy `notebooks/` into a new folder, so that no test sees what another saved; return
+        `folder/name`.
+        """
         folder = self.root / secrets.token_hex(4)
         shutil.copytree(NOTEBOOKS, folder, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
         if not (folder / name).is_file():
@@ -190,15 +202,19 @@ class Server:
         return f"{folder.name}/{name}"
 
     def write(self, cells):
-        """Write a notebook with these code cells into a new folder; return `folder/scratch.ipynb`."""
+        """Write a notebook with these code cells into a new folder; return `folder/scratch.ipynb`.
+        """
         folder = self.root / secrets.token_hex(4)
         folder.mkdir()
         path = folder / "scratch.ipynb"
         path.write_text(json.dumps({
             "nbformat": 4, "nbformat_minor": 5,
-            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-            "cells": [{"cell_type": "code", "id": f"cell-{i}", "source": source, "metadata": {}, "outputs": [],
-                       "execution_count": None} for i, source in enumerate(cells)]}), encoding="utf-8")
+            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3",
+                                        "language": "python"}},
+            "cells": [{"cell_type": "code", "id": f"cell-{i}", "source": source, "metadata": {},
+                       "outputs": [],
+                       "execution_count": None} for i, source in enumerate(cells)]}),
+                        encoding="utf-8")
         return f"{folder.name}/{path.name}"
 
     def stop_kernel(self, path):
@@ -223,7 +239,8 @@ class OpenNotebook:
     Args:
         browser: Playwright's browser.
         server: a `Server`.
-        path: of the notebook, from the server's root: `server.fresh_copy(name)` or `server.write(cells)`.
+        path: of the notebook, from the server's root: `server.fresh_copy(name)` or
+            `server.write(cells)`.
         theme: "light" or "dark".
         width, height: of the window, in CSS pixels.
 
@@ -234,12 +251,15 @@ class OpenNotebook:
     """
 
     def __init__(self, browser, server, path, theme="light", width=1280, height=900):
-        self.name, self.console_errors, self._server, self._path = path.split("/")[-1], [], server, path
+        self.name, self.console_errors, self._server = path.split("/")[-1], [], server
+        self._path = path
         self.folder = (server.root / path).parent
         server.set_theme(theme)
-        self._context = browser.new_context(viewport={"width": width, "height": height}, locale="en-US")
+        self._context = browser.new_context(viewport={"width": width, "height": height},
+                                            locale="en-US")
         self.page = self._context.new_page()
-        self.page.on("console", lambda m: self.console_errors.append(m.text) if m.type == "error" else None)
+        self.page.on("console",
+                     lambda m: self.console_errors.append(m.text) if m.type == "error" else None)
         self.page.on("pageerror", lambda error: self.console_errors.append(str(error)))
         try:
             self._open()
@@ -251,7 +271,8 @@ class OpenNotebook:
         self.page.goto(f"{self._server.url}/lab/tree/{self._path}?reset&token={self._server.token}")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
         self.page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext")
-        self._wait_for("window.jupyterapp.shell.currentWidget.sessionContext.ready", 60, "starting its kernel")
+        self._wait_for("window.jupyterapp.shell.currentWidget.sessionContext.ready", 60,
+                       "starting its kernel")
 
     @property
     def _panel(self):
@@ -260,10 +281,12 @@ class OpenNotebook:
 
     def _wait_for(self, promise, timeout, doing):
         if not self.page.evaluate(WITHIN_LIMIT.replace("PROMISE", promise), timeout * 1000):
-            raise TimeoutError(f"{self.name}: still {doing} after {timeout:g} s. {self._server.end_of_log()}")
+            raise TimeoutError(f"{self.name}: still {doing} after {timeout:g} s. "
+                               f"{self._server.end_of_log()}")
 
     def _command(self, name, timeout, doing, **arguments):
-        self._wait_for(f"window.jupyterapp.commands.execute('{name}', {json.dumps(arguments)})", timeout, doing)
+        self._wait_for(f"window.jupyterapp.commands.execute('{name}', {json.dumps(arguments)})",
+                       timeout, doing)
 
     def close(self):
         """Close the page and stop the kernel."""
@@ -278,7 +301,8 @@ class OpenNotebook:
 
     def run_cell(self, i, timeout=60):
         """Run cell i, counted from 0 and over all cells, as in the file."""
-        self.page.evaluate("i => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = i }", i)
+        self.page.evaluate("i => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = "
+                           "i }", i)
         self._command("notebook:run-cell", timeout, f"running cell {i}")
 
     def ask(self, code, timeout=60):
@@ -289,7 +313,8 @@ class OpenNotebook:
             return cells.length - 1;
         }""", code)
         self.run_cell(last, timeout)
-        return self.cell_output(last).inner_text().partition(":")[2].strip()  # without the number of the output
+        # without the number of the output
+        return self.cell_output(last).inner_text().partition(":")[2].strip()
 
     def find_cell(self, text):
         """Number of the first code cell whose source has this text."""
@@ -307,21 +332,28 @@ class OpenNotebook:
             .requestExecute({code, store_history: false}).done""", code)
 
     def errors(self):
-        """One line for each error in a cell's output and each broken widget: "cell 3: ValueError: ..."."""
+        """One line for each error in a cell's output and each broken widget: "cell 3: ValueError:
+        ...".
+        """
         return self.page.evaluate(ERRORS)
 
     def set_theme(self, theme):
         """Change the look of the open page to "light" or "dark"."""
-        self._command("apputils:change-theme", 30, f"changing to the {theme} theme", theme=THEMES[theme])
-        # Lab's splash screen fades after the change; another change during that time gives an error in the page.
+        self._command("apputils:change-theme", 30, f"changing to the {theme} theme",
+                      theme=THEMES[theme])
+        # Lab's splash screen fades after the change; another change during that time gives an error
+        # in the page.
         self.page.wait_for_function("""name => document.body.dataset.jpThemeName === name
             && !document.querySelector('#jupyterlab-splash')""", arg=THEMES[theme])
 
     def resize(self, width, height=900, zoom=1.0):
-        """Give the window this size in pixels of the screen, zoom the page as a browser does, and scroll to the top."""
+        """Give the window this size in pixels of the screen, zoom the page as a browser does, and
+        scroll to the top.
+        """
         devtools = self._context.new_cdp_session(self.page)
         devtools.send("Emulation.setDeviceMetricsOverride", {
-            "width": round(width / zoom), "height": round(height / zoom), "deviceScaleFactor": zoom, "mobile": False})
+            "width": round(width / zoom), "height": round(height / zoom), "deviceScaleFactor": zoom,
+            "mobile": False})
         self.page.wait_for_function("width => innerWidth === width", arg=round(width / zoom))
         self._panel.evaluate("panel => panel.scrollTo(0, 0)")
         self._panel.evaluate(SETTLED)
@@ -332,11 +364,14 @@ class OpenNotebook:
         self._panel.evaluate(SETTLED)
 
     def screenshot(self, path):
-        """Save the whole notebook, top to bottom, as one picture (the first 16,000 pixels of it)."""
+        """Save the whole notebook, top to bottom, as one picture (the first 16,000 pixels of it).
+        """
         size = self.page.viewport_size
         panel = self._panel
-        height, scrolled = int(panel.evaluate(CONTENT_BOTTOM)) + 50, panel.evaluate("panel => panel.scrollTop")
-        self.page.set_viewport_size({"width": size["width"], "height": min(max(height, size["height"]), 16_000)})
+        height = int(panel.evaluate(CONTENT_BOTTOM)) + 50
+        scrolled = panel.evaluate("panel => panel.scrollTop")
+        self.page.set_viewport_size({"width": size["width"],
+                                     "height": min(max(height, size["height"]), 16_000)})
         panel.evaluate("panel => panel.scrollTo(0, 0)")
         panel.evaluate(SETTLED)
         self.page.screenshot(path=str(path))
@@ -344,7 +379,9 @@ class OpenNotebook:
         panel.evaluate("(panel, top) => panel.scrollTo(0, top)", scrolled)
 
     def eventually(self, read, expected=True, timeout=60):
-        """What `read()` gives as soon as that is `expected`, else after `timeout` seconds: to compare in an assert."""
+        """What `read()` gives as soon as that is `expected`, else after `timeout` seconds: to
+        compare in an assert.
+        """
         end = time.monotonic() + timeout
         while (value := read()) != expected and time.monotonic() < end:
             self.page.wait_for_timeout(20)  # meanwhile the page's events are handled
@@ -355,20 +392,24 @@ class OpenNotebook:
     def widget(self, label, within=None):
         """Locator of the whole control (label, handle, number) whose visible label is this text."""
         exactly = re.compile(rf"^\s*{re.escape(label)}\s*$")
-        kinds = (within or self.page).locator(".widget-inline-hbox, .widget-radio, .widget-toggle-buttons")
+        kinds = (within
+                 or self.page).locator(".widget-inline-hbox, .widget-radio, .widget-toggle-buttons")
         return kinds.filter(has=self.page.locator(".widget-label, .widget-label-basic").filter(has_text=exactly))
 
     def control(self, label, option=None, role=None, within=None):
         """Locator of what takes the keyboard focus in the control with this label.
 
         Args:
-            label: the visible label, in full; of a button or a single radio button, the text on it or beside it.
-                But for sliders, it must be the accessible name as well.
-            option: in radio buttons and toggle buttons with a label of their own, the option's text.
-            role: the accessible role, where several controls have this label ("slider", "spinbutton", ...).
+            label: the visible label, in full; of a button or a single radio button, the text on it
+                or beside it. But for sliders, it must be the accessible name as well.
+            option: in radio buttons and toggle buttons with a label of their own, the option's
+                text.
+            role: the accessible role, where several controls have this label ("slider",
+                "spinbutton", ...).
             within: a locator to look in; the whole page if None.
         """
-        found = [self._with_role(role, label, option, within) for role in ([role] if role else ROLES)]
+        found = [self._with_role(role, label, option, within)
+                 for role in ([role] if role else ROLES)]
         return functools.reduce(lambda one, other: one.or_(other), found)
 
     def _with_role(self, role, label, option, within):
@@ -379,17 +420,21 @@ class OpenNotebook:
                 field.locator("xpath=following-sibling::*[1]").get_by_role(role))
         scope = (within or self.page) if option is None else self.widget(label, within)
         name = re.escape(label if option is None else str(option))
-        return scope.get_by_role(role, name=re.compile(rf"^[\ue000-\uf8ff\s]*{name}\s*$"))  # icons come first
+        # icons come first
+        return scope.get_by_role(role, name=re.compile(rf"^[\ue000-\uf8ff\s]*{name}\s*$"))
 
     def choose(self, label, value=True, by="mouse", role=None, within=None):
         """Give a control a value as a person would, whatever kind it is.
 
         Args:
-            label: the visible label, in full; of a button or a single radio button, the text on it or beside it.
-            value: True or False for a checkbox, the option for one of several, the number for a number field and
-                a slider (for a `SelectionSlider` the position, from 0; for a `FloatLogSlider` the exponent).
-            by: "mouse" or "keyboard". With the keyboard, the keys are those that work in JupyterLab, where the
-                notebook keeps the arrow keys from radio buttons and closed lists.
+            label: the visible label, in full; of a button or a single radio button, the text on it
+                or beside it.
+            value: True or False for a checkbox, the option for one of several, the number for a
+                number field and a slider (for a `SelectionSlider` the position, from 0; for a
+                `FloatLogSlider` the exponent).
+            by: "mouse" or "keyboard". With the keyboard, the keys are those that work in
+                JupyterLab, where the notebook keeps the arrow keys from radio buttons and closed
+                lists.
             role, within: as for `control`.
         """
         self.widget(label, within).or_(self.control(label, None, role, within)).first.wait_for()
@@ -431,7 +476,8 @@ class OpenNotebook:
         for _ in range(abs(int(steps))):
             if by == "mouse":
                 box = control.bounding_box()
-                control.click(position={"x": box["width"] - 10, "y": box["height"] * (0.3 if steps > 0 else 0.7)})
+                control.click(position={"x": box["width"] - 10,
+                                        "y": box["height"] * (0.3 if steps > 0 else 0.7)})
             else:
                 control.press("ArrowUp" if steps > 0 else "ArrowDown")
 
@@ -439,10 +485,12 @@ class OpenNotebook:
         control.select_option(index=position(control, value))
 
     def _choose_combobox(self, control, value, by):
-        if control.evaluate("control => control.tagName") == "INPUT":  # a text field with suggestions
+        # a text field with suggestions
+        if control.evaluate("control => control.tagName") == "INPUT":
             self._choose_textbox(control, value, by)
             return
-        if by == "mouse":  # the open list is no part of the page; Playwright chooses without opening it
+        # the open list is no part of the page; Playwright chooses without opening it
+        if by == "mouse":
             self._choose_listbox(control, value, by)
             return
         steps = position(control, value) - control.evaluate("select => select.selectedIndex")
@@ -469,7 +517,8 @@ class OpenNotebook:
             control.press("ArrowRight" if forward else "ArrowLeft")
             before, now = now, control.evaluate(SLIDER)[2]
             if now == before or (now < value) != forward and abs(now - value) > 1e-9:
-                raise ValueError(f"the slider goes from {before:g} to {now:g} and never stands at {value:g}")
+                raise ValueError(f"the slider goes from {before:g} to {now:g} and never stands at "
+                                 f"{value:g}")
 
     def tab_stops(self, within):
         """Where the Tab key stops in this locator: labels or texts, "slider" for a slider."""
@@ -483,11 +532,14 @@ class OpenNotebook:
     # --- time ---
 
     def time_change(self, action, container, text="", timeout=30):
-        """Milliseconds from the first mouse or key event of `action` to the new contents on the screen.
+        """Milliseconds from the first mouse or key event of `action` to the new contents on the
+        screen.
 
         Args:
-            action: a function that clicks or presses keys, for example `lambda: notebook.choose("strides", 2)`.
-            container: locator of the element whose contents change: the drawing, without the controls.
+            action: a function that clicks or presses keys, for example `lambda:
+                notebook.choose("strides", 2)`.
+            container: locator of the element whose contents change: the drawing, without the
+                controls.
             text: what must be in the new contents.
             timeout: seconds to wait for the change.
 

@@ -1,4 +1,6 @@
-"""How all explorers look in JupyterLab: readable in both themes, and nothing cut off or covered in narrow windows."""
+"""How all explorers look in JupyterLab: readable in both themes, and nothing cut off or covered in
+narrow windows.
+"""
 
 import pytest
 
@@ -20,15 +22,19 @@ for name in ("first run", "second run"):
     history.add(2, 20, 1.0, 0.75, 0.625, 200, 4.0)
     history.save(f"{name}.json")
 """,
-         "FunctionClassExplorer(complexity=6, noise=0.2)", "FunctionClassExplorer(complexity=6, nested=True)",
-         "BlockExplorer(input_channels=3, num_channels=6, strides=2)", "BlockExplorer(use_1x1conv=True, strides=2)",
+         "FunctionClassExplorer(complexity=6, noise=0.2)",
+         "FunctionClassExplorer(complexity=6, nested=True)",
+         "BlockExplorer(input_channels=3, num_channels=6, strides=2)",
+         "BlockExplorer(use_1x1conv=True, strides=2)",
          "ModelExplorer(depth=50)", "ModelExplorer(depth=18, shortcuts=False)",
-         "panel = TrainingPanel()\npanel.load('first run.json')\npanel.load('second run.json')\npanel",
+         "panel = TrainingPanel()\npanel.load('first run.json')\npanel.load('second "
+         "run.json')\npanel",
          "PredictionBrowser(predictions=predictions, true=4, predicted=6)",
          "PredictionBrowser(predictions=predictions, true=4)"]
 
-# Every text whose colour stands out too little from those that lie behind its middle. WCAG asks for a contrast of 4.5,
-# for large text of 3. Left out is what has JupyterLab's own colours: disabled controls and the blue button.
+# Every text whose colour stands out too little from those that lie behind its middle. WCAG asks for
+# a contrast of 4.5, for large text of 3. Left out is what has JupyterLab's own colours: disabled
+# controls and the blue button.
 TOO_PALE = r"""output => {
     const parse = css => { const [r, g, b, a = 1] = css.match(/[\d.]+/g).map(Number); return [r, g, b, a]; };
     const over = ([r, g, b, a], below) => [r, g, b].map((value, i) => value * a + below[i] * (1 - a));
@@ -71,7 +77,8 @@ TOO_PALE = r"""output => {
     return found;
 }"""
 
-# Controls, texts and pictures that cover each other, stick out or are cut off. Only tables may scroll to the side.
+# Controls, texts and pictures that cover each other, stick out or are cut off. Only tables may
+# scroll to the side.
 TROUBLE = r"""output => {
     const leaves = 'input, select, button, label, .noUi-base, .progress, .rh-picture, .rh-table, .rh-line, p';
     const isVisible = element => element.checkVisibility({visibilityProperty: true})
@@ -128,7 +135,8 @@ def test_every_text_stands_out_from_its_background(gallery, theme):
     check_each(gallery, TOO_PALE)
 
 
-@pytest.fixture(params=[(1280, 1, True), (1024, 1, True), (1280, 2, False)], ids=["1280px", "1024px", "200%"])
+@pytest.fixture(params=[(1280, 1, True), (1024, 1, True), (1280, 2, False)],
+                ids=["1280px", "1024px", "200%"])
 def window(gallery, request):
     """A width of the window; zoomed to 200 % it has no room for the side bar."""
     width, zoom, has_side_bar = request.param

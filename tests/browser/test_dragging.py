@@ -1,4 +1,6 @@
-"""A slider dragged quickly across its whole range: pictures follow, the last one is right, and none comes later."""
+"""A slider dragged quickly across its whole range: pictures follow, the last one is right, and none
+comes later.
+"""
 
 import time
 from dataclasses import dataclass
@@ -28,7 +30,9 @@ RECORD = """drawing => {
 
 @dataclass(frozen=True)
 class Drag:
-    """Code that makes an explorer, label of a slider that stands at its lowest value, and the words at its highest."""
+    """Code that makes an explorer, label of a slider that stands at its lowest value, and the words
+    at its highest.
+    """
 
     code: str
     label: str
@@ -47,16 +51,21 @@ DRAGS = [
 
 
 def drag_across(notebook, slider):
-    """Move a slider from its lowest to its highest value in `MOVES` moves of the mouse within `SECONDS`."""
+    """Move a slider from its lowest to its highest value in `MOVES` moves of the mouse within
+    `SECONDS`.
+    """
     slider.scroll_into_view_if_needed()
     track, handle = slider.locator(TRACK).bounding_box(), slider.bounding_box()
-    x, y, mouse = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2, notebook.page.mouse
+    x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+    mouse = notebook.page.mouse
     mouse.move(x, y)
     mouse.down()
     begin = time.perf_counter()
     for i in range(1, MOVES + 1):
         mouse.move(x + (track["width"] + 5) * i / MOVES, y)
-        notebook.page.wait_for_timeout(max(0, 1000 * (SECONDS * i / MOVES - (time.perf_counter() - begin))))
+        notebook.page.wait_for_timeout(max(0,
+                                           1000
+                                           * (SECONDS * i / MOVES - (time.perf_counter() - begin))))
     mouse.up()
 
 
@@ -67,7 +76,8 @@ def notebook(shared_lab):
     return notebook
 
 
-@pytest.mark.parametrize("drag", DRAGS, ids=lambda drag: f"{drag.code.partition('(')[0]}-{drag.label}")
+@pytest.mark.parametrize("drag", DRAGS,
+                         ids=lambda drag: f"{drag.code.partition('(')[0]}-{drag.label}")
 def test_pictures_follow_the_mouse_and_end_with_it(notebook, report, drag):
     notebook.ask(drag.code)
     explorer = Explorer(notebook, drag.code)

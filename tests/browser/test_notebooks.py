@@ -1,4 +1,6 @@
-"""The four notebooks, opened and run in JupyterLab: no error, and explorers that follow every control."""
+"""The four notebooks, opened and run in JupyterLab: no error, and explorers that follow every
+control.
+"""
 
 import json
 from dataclasses import dataclass
@@ -28,9 +30,10 @@ class Tour:
         fields: {trait: label} of the number fields with a slider.
         changes: one after the other; the last leads back to the start.
         tab_stops: where the Tab key stops, in order.
-        words: function of the state: the sentence below the picture, which describes the picture too.
-        extra, shown: functions of the state and of `Explorer.seen()`: what only this explorer shows, and what the page
-            shows of it.
+        words: function of the state: the sentence below the picture, which describes the picture
+            too.
+        extra, shown: functions of the state and of `Explorer.seen()`: what only this explorer
+            shows, and what the page shows of it.
     """
 
     notebook: str
@@ -55,13 +58,17 @@ FUNCTION_CLASSES = Tour(
     {"nested": False, "complexity": 3, "target": "jump", "noise": 0.2, "num_points": 40},
     {"complexity": "complexity k", "noise": "noise", "num_points": "points"},
     (ticked("nested", True, nested=...), typed("complexity k", 4, complexity=...),
-     slid("complexity k", 5, complexity=...), radio("f* = ramp", target="ramp"), radio("f* = wave", target="wave"),
-     radio("f* = bump", target="bump"), typed("noise", 0.25, noise=...), slid("noise", 0.3, noise=...),
-     typed("points", 45, num_points=...), slid("points", 50, num_points=...), ticked("nested", False, nested=...),
+     slid("complexity k", 5, complexity=...), radio("f* = ramp", target="ramp"),
+     radio("f* = wave", target="wave"),
+     radio("f* = bump", target="bump"), typed("noise", 0.25, noise=...),
+     slid("noise", 0.3, noise=...),
+     typed("points", 45, num_points=...), slid("points", 50, num_points=...),
+     ticked("nested", False, nested=...),
      slid("complexity k", 4, complexity=...), typed("complexity k", 3, complexity=...),
-     radio("f* = jump", target="jump"), typed("noise", 0.2, noise=...), typed("points", 40, num_points=...)),
-    ("nested", "complexity k", "slider", "f* = jump", "f* = ramp", "f* = wave", "f* = bump", "noise", "slider",
-     "points", "slider"),
+     radio("f* = jump", target="jump"), typed("noise", 0.2, noise=...),
+     typed("points", 40, num_points=...)),
+    ("nested", "complexity k", "slider", "f* = jump", "f* = ramp", "f* = wave", "f* = bump",
+     "noise", "slider", "points", "slider"),
     lambda state: describe_class_fit(fit_class(**state)))
 
 
@@ -77,7 +84,8 @@ def button_text(**change):
 
 
 def mending_buttons(state):
-    arguments = {name: value for name, value in state.items() if name not in ("image", "shortcut_kernel_size")}
+    arguments = {name: value for name,
+                 value in state.items() if name not in ("image", "shortcut_kernel_size")}
     return [button_text(**remedy) for remedy in block_remedies(**arguments)]
 
 
@@ -95,14 +103,15 @@ BLOCK = Tour(
      ticked("use_1x1conv", False, use_1x1conv=...), mended(strides=1, num_channels=3),
      radio("strides = 2", strides=2), mended(strides=1), typed("num_channels", 5, num_channels=...),
      mended(num_channels=3), ticked("use_1x1conv", True, use_1x1conv=...),
-     radio("conv3: article's 3×3", shortcut_kernel_size=3), slid("input_channels", 4, input_channels=...),
+     radio("conv3: article's 3×3", shortcut_kernel_size=3),
+     slid("input_channels", 4, input_channels=...),
      slid("num_channels", 7, num_channels=...), slid("image size", 30, size=...),
      picked("image", "bag", image="bag"), radio("conv3: true 1×1", shortcut_kernel_size=1),
      typed("image size", 28, size=...), typed("input_channels", 3, input_channels=...),
      typed("num_channels", 6, num_channels=...), picked("image", "ankle boot", image="ankle boot"),
      radio("strides = 2", strides=2)),
-    ("use_1x1conv", "strides = 1", "strides = 2", "conv3: true 1×1", "conv3: article's 3×3", "input_channels",
-     "slider", "num_channels", "slider", "image size", "slider", "image"),
+    ("use_1x1conv", "strides = 1", "strides = 2", "conv3: true 1×1", "conv3: article's 3×3",
+     "input_channels", "slider", "num_channels", "slider", "image size", "slider", "image"),
     block_words, mending_buttons, lambda seen: seen["buttons"])
 
 
@@ -118,7 +127,9 @@ def model_words(state):
 
 
 def stage_table(state):
-    """Name, output shape, parameters and activations of each stage and of all together, and the last title."""
+    """Name, output shape, parameters and activations of each stage and of all together, and the
+    last title.
+    """
     stages, batch = stages_of(state), state["batch_size"]
     parameters = [stage.parameters for stage in stages]
     activations = [stage.activation_bytes for stage in stages]
@@ -136,17 +147,25 @@ def shown_stages(seen):
 
 MODEL = Tour(
     "03_resnet_model.ipynb", "ModelExplorer(",
-    {"depth": 18, "size": 224, "num_classes": 10, "in_channels": 1, "batch_size": 256, "shortcuts": True},
-    {"size": "image size", "in_channels": "image channels", "num_classes": "classes", "batch_size": "batch size"},
+    {"depth": 18, "size": 224, "num_classes": 10, "in_channels": 1, "batch_size": 256,
+     "shortcuts": True},
+    {"size": "image size", "in_channels": "image channels", "num_classes": "classes",
+     "batch_size": "batch size"},
     (radio("ResNet-34", depth=34), radio("ResNet-50", depth=50), radio("ResNet-101", depth=101),
      radio("ResNet-152", depth=152), ticked("residual connections", False, shortcuts=...),
-     typed("image size", 223, size=...), slid("image size", 220, size=...), slid("image channels", 2, in_channels=...),
+     typed("image size", 223, size=...), slid("image size", 220, size=...),
+     slid("image channels", 2, in_channels=...),
      typed("image channels", 3, in_channels=...), slid("classes", 20, num_classes=...),
-     typed("classes", 1000, num_classes=...), slid("batch size", 252, is_drawn=False, batch_size=...),
-     typed("batch size", 64, is_drawn=False, batch_size=...), ticked("residual connections", True, shortcuts=...),
-     radio("ResNet-18", depth=18), typed("image size", 224, size=...), typed("image channels", 1, in_channels=...),
-     typed("classes", 10, num_classes=...), typed("batch size", 256, is_drawn=False, batch_size=...)),
-    ("ResNet-18", "ResNet-34", "ResNet-50", "ResNet-101", "ResNet-152", "residual connections", "image size",
+     typed("classes", 1000, num_classes=...),
+     slid("batch size", 252, is_drawn=False, batch_size=...),
+     typed("batch size", 64, is_drawn=False, batch_size=...),
+     ticked("residual connections", True, shortcuts=...),
+     radio("ResNet-18", depth=18), typed("image size", 224, size=...),
+     typed("image channels", 1, in_channels=...),
+     typed("classes", 10, num_classes=...),
+     typed("batch size", 256, is_drawn=False, batch_size=...)),
+    ("ResNet-18", "ResNet-34", "ResNet-50", "ResNet-101", "ResNet-152", "residual connections",
+     "image size",
      "slider", "image channels", "slider", "classes", "slider", "batch size", "slider"),
     model_words, stage_table, shown_stages)
 
@@ -168,8 +187,10 @@ def check_saved_picture(notebook, source):
     """Is the picture of the explorer to be seen, as saved, before anything runs?"""
     picture = notebook.cell_output(notebook.find_cell(source)).locator("img")
     picture.wait_for()
-    assert picture.evaluate("async picture => { await picture.decode(); return picture.naturalWidth }") >= 700
-    assert not picture.evaluate("picture => picture.width > picture.closest('.jp-OutputArea').clientWidth")
+    assert picture.evaluate("async picture => { await picture.decode(); return "
+                            "picture.naturalWidth }") >= 700
+    assert not picture.evaluate("picture => picture.width > "
+                                "picture.closest('.jp-OutputArea').clientWidth")
 
 
 def run_all(notebook):
@@ -180,7 +201,9 @@ def run_all(notebook):
 
 
 def check(explorer, tour, state):
-    """Does the page show this state: in words, in the picture's description, in all numbers, and in what is extra?"""
+    """Does the page show this state: in words, in the picture's description, in all numbers, and in
+    what is extra?
+    """
     def shown():
         seen = explorer.seen()
         return seen["words"], seen["descriptions"], seen["numbers"], tour.shown(seen)
@@ -192,7 +215,9 @@ def check(explorer, tour, state):
 
 
 def walk(explorer, tour, by):
-    """Make all changes of a tour, check what the page shows after each, and return the milliseconds of each."""
+    """Make all changes of a tour, check what the page shows after each, and return the milliseconds
+    of each.
+    """
     state, times, before = dict(tour.start), [], explorer.drawn()
     for change in tour.changes:
         times.append(explorer.time_choice(change.label, change.value, by, change.role))
@@ -208,7 +233,8 @@ def walk(explorer, tour, by):
 
 
 def where_it_was_dropped(explorer, change):
-    """Where the mouse has left a slider: there are fewer pixels than numbers, but it must be near."""
+    """Where the mouse has left a slider: there are fewer pixels than numbers, but it must be near.
+    """
     low, high, now = explorer.control(change.label, "slider").evaluate(SLIDER)
     assert abs(now - change.value) <= (high - low) / 50
     return explorer.seen()["numbers"][change.label][1]
@@ -265,7 +291,8 @@ def saved_explorers(path):
     """(PNG, description) of each explorer that is saved in a notebook."""
     outputs = [output for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
                for output in cell.get("outputs", [])]
-    return [(output["data"]["image/png"], output["metadata"]["image/png"]["alt"]) for output in outputs
+    return [(output["data"]["image/png"], output["metadata"]["image/png"]["alt"])
+            for output in outputs
             if "application/vnd.jupyter.widget-view+json" in output.get("data", {})]
 
 

@@ -1,4 +1,6 @@
-"""The prediction browser in JupyterLab: numbers of the confusion matrix, pages of images, and the same by keyboard."""
+"""The prediction browser in JupyterLab: numbers of the confusion matrix, pages of images, and the
+same by keyboard.
+"""
 
 import re
 
@@ -29,7 +31,9 @@ T_SHIRT, TROUSER, COAT, SHIRT, BAG, BOOT = (FASHION_MNIST_CLASSES.index(name) fo
 
 @pytest.fixture(scope="module")
 def predictions():
-    """Random ones: most are right, and there are mistakes of almost every kind, but no bag is taken for a boot."""
+    """Random ones: most are right, and there are mistakes of almost every kind, but no bag is taken
+    for a boot.
+    """
     data, generator = load_fashion_mnist_subset(), torch.Generator().manual_seed(0)
     labels = data.test_labels.long()
     logits = 2 * torch.randn(len(labels), 10, generator=generator)
@@ -42,7 +46,8 @@ def predictions():
 def notebook(shared_lab, predictions, tmp_path_factory):
     """A notebook for all tests here."""
     path = tmp_path_factory.mktemp("predictions") / "predictions.pt"
-    torch.save({name: getattr(predictions, name) for name in ("images", "labels", "probabilities")}, path)
+    torch.save({name: getattr(predictions, name) for name in ("images", "labels", "probabilities")},
+               path)
     notebook = shared_lab.new([SETUP.format(path=str(path)), BROWSER])
     notebook.run_cell(0)
     return notebook
@@ -65,9 +70,12 @@ class Browser(Explorer):
         return self.notebook.time_change(button.click, self.drawings.last)
 
     def shown(self):
-        """What is chosen, what the page says of the selection and of both pictures, and the numbers of the images."""
+        """What is chosen, what the page says of the selection and of both pictures, and the numbers
+        of the images.
+        """
         seen = self.seen()
-        chosen = [self.output.get_by_label(label, exact=True).evaluate("list => list.selectedIndex - 1")
+        chosen = [self.output.get_by_label(label,
+                                           exact=True).evaluate("list => list.selectedIndex - 1")
                   for label in ("true class", "predicted class")]
         images = [text.split("\n")[0] for text in seen["buttons"] if "image:" in text]
         return chosen, seen["words"], seen["descriptions"], images
@@ -83,7 +91,8 @@ class Browser(Explorer):
             words += f" Image {image:,} of {len(indices):,}: {about}."
             bars = describe_probabilities(self.predictions, self.names, indices[image - 1])
         first = (image - 1) // PAGE * PAGE + 1
-        images = [f"{'✓ ' if n == image else ''}{n:,}" for n in range(first, min(first + PAGE, len(indices) + 1))]
+        images = [f"{'✓ ' if n == image else ''}{n:,}"
+                  for n in range(first, min(first + PAGE, len(indices) + 1))]
         expected = chosen, [words], [bars, words], images
         assert self.notebook.eventually(self.shown, expected) == expected
 
@@ -104,15 +113,20 @@ def assert_no_errors(page):
 
 def test_every_number_and_name_selects_its_images(page, predictions, measure):
     times = []
-    for true, predicted in ((COAT, SHIRT), (TROUSER, TROUSER), (BAG, BOOT), (BOOT, BAG), (T_SHIRT, SHIRT)):
-        assert page.count(true, predicted).inner_text().split()[0] == str(int(predictions.confusion[true, predicted]))
+    for true, predicted in ((COAT, SHIRT), (TROUSER, TROUSER), (BAG, BOOT), (BOOT, BAG),
+                            (T_SHIRT, SHIRT)):
+        assert page.count(true,
+                          predicted).inner_text().split()[0] == str(int(predictions.confusion[true,
+                                                                                              predicted]))
         times.append(page.click(page.count(true, predicted)))
         page.wait_for(true, predicted)
         assert page.count(true, predicted).inner_text().startswith("✓")
-        name = page.output.get_by_role("button", name=re.compile(rf"^{page.names[true]}\s+all of this true class"))
+        name = page.output.get_by_role("button",
+                                       name=re.compile(rf"^{page.names[true]}\s+all of this true class"))
         times.append(page.click(name))
         page.wait_for(true, None)
-        name = page.output.get_by_role("button", name=re.compile(rf"^{page.names[predicted]}\s+all predicted as this"))
+        name = page.output.get_by_role("button",
+                                       name=re.compile(rf"^{page.names[predicted]}\s+all predicted as this"))
         times.append(page.click(name))
         page.wait_for(None, predicted)
     times.append(page.click(page.output.get_by_role("button", name=re.compile(r"^all\s+classes"))))
@@ -143,7 +157,8 @@ def test_images_are_chosen_and_pages_turned(page, predictions, by):
     page.choose("true class", "coat", by)
     page.choose("predicted class", "all", by)
     page.wait_for(COAT, None)
-    page.notebook.press_or_click(page.output.get_by_role("button", name=re.compile(r"^3\s+image:")), by)
+    page.notebook.press_or_click(page.output.get_by_role("button", name=re.compile(r"^3\s+image:")),
+                                 by)
     page.wait_for(COAT, None, image=3)
     page.choose("image", 4, by, role="spinbutton")
     page.wait_for(COAT, None, image=4)
@@ -162,4 +177,5 @@ def test_images_are_chosen_and_pages_turned(page, predictions, by):
 def test_tab_key_stops_at_the_controls_but_not_at_each_number(page):
     stops = page.notebook.tab_stops(page.output)
     assert stops[:4] == ["true class", "predicted class", "only mistakes", "image"]
-    assert [stop.split("\n")[0] for stop in stops[4:]] == ["✓ 1", *map(str, range(2, len(stops) - 3))]
+    assert [stop.split("\n")[0] for stop in stops[4:]] == ["✓ 1",
+                                                           *map(str, range(2, len(stops) - 3))]

@@ -1,4 +1,6 @@
-"""The decks of `jupyter nbconvert --to slides`: every slide fits a projector of 1280 x 720, without a network."""
+"""The decks of `jupyter nbconvert --to slides`: every slide fits a projector of 1280 x 720, without
+a network.
+"""
 
 import shutil
 import subprocess
@@ -33,7 +35,9 @@ MEASURE = """() => {
 
 @pytest.fixture(scope="package")
 def decks(browser, tmp_path_factory):
-    """A folder with a deck of each notebook and local copies of all that they load; in vain without the browser."""
+    """A folder with a deck of each notebook and local copies of all that they load; in vain without
+    the browser.
+    """
     folder = tmp_path_factory.mktemp("decks")
     npm = shutil.which("npm")
     if npm is None:
@@ -57,8 +61,10 @@ def page(browser):
 def test_no_slide_overflows(path, decks, page):
     page.goto((decks / f"{path.stem}.slides.html").as_uri())
     page.wait_for_selector(".reveal.ready")
-    page.evaluate("new Promise(ready => require(['assets/node_modules/reveal.js/dist/reveal.js'], Reveal => {"
-                  "window.Reveal = Reveal; Reveal.configure({transition: 'none', fragments: false}); ready() }))")
+    page.evaluate("new Promise(ready => require(['assets/node_modules/reveal.js/dist/reveal.js'], "
+                  "Reveal => {"
+                  "window.Reveal = Reveal; Reveal.configure({transition: 'none', fragments: "
+                  "false}); ready() }))")
     count = 0
     while True:
         page.evaluate("new Promise(ready => MathJax.Hub.Queue(ready))")

@@ -1,4 +1,6 @@
-"""The training panel in JupyterLab: a run that can be watched, paused and stopped, and the list of runs."""
+"""The training panel in JupyterLab: a run that can be watched, paused and stopped, and the list of
+runs.
+"""
 
 import re
 import time
@@ -7,7 +9,8 @@ import pytest
 
 from .explorers import Explorer, picked, radio, slid, ticked, typed
 
-# 200 + 40 images in place of 6,000 + 1,000: an epoch takes less than a second, so a test decides how long a run is.
+# 200 + 40 images in place of 6,000 + 1,000: an epoch takes less than a second, so a test decides
+# how long a run is.
 SETUP = """
 import threading
 from resnet_helpers import recipes
@@ -22,12 +25,15 @@ PANEL = "panel = TrainingPanel(num_epochs=100, batch_size=50)\npanel"
 NUM_RUNS_AT_WORK = "[thread.name for thread in threading.enumerate()].count('training')"
 
 SETTINGS = (radio("full: 70,000 images", data="full"), picked("model", "ResNet-34", depth=34),
-            ticked("residual connections", False, shortcuts=...), typed("image size", 29, image_size=...),
+            ticked("residual connections", False, shortcuts=...),
+            typed("image size", 29, image_size=...),
             slid("image size", 32, image_size=...), picked("optimizer", "Adam", optimizer="Adam"),
-            typed("learning rate", 0.25, lr=...), picked("schedule", "rises, then falls to zero", schedule="one-cycle"),
+            typed("learning rate", 0.25, lr=...),
+            picked("schedule", "rises, then falls to zero", schedule="one-cycle"),
             typed("batch size", 128, batch_size=...), slid("batch size", 136, batch_size=...),
             typed("epochs", 98, num_epochs=...), slid("epochs", 90, num_epochs=...))
-TAB_STOPS = ("subset: 7,000 images", "full: 70,000 images", "model", "residual connections", "image size", "slider",
+TAB_STOPS = ("subset: 7,000 images", "full: 70,000 images", "model", "residual connections",
+             "image size", "slider",
              "optimizer", "learning rate", "schedule", "batch size", "slider", "epochs", "slider",
              "Train", "saved run", "Load")
 
@@ -41,7 +47,8 @@ class Panel(Explorer):
 
     def press(self, button, says, by="mouse"):
         """Press a button; return the milliseconds until the sentence has these words."""
-        return self.notebook.time_change(lambda: self.choose(button, True, by, "button"), self.sentence, says)
+        return self.notebook.time_change(lambda: self.choose(button, True, by, "button"),
+                                         self.sentence, says)
 
     def epochs(self):
         """How many epochs are done, as the sentence says."""
@@ -63,7 +70,8 @@ class Panel(Explorer):
 
     def wait_for(self, beginning):
         """Wait until the sentence begins with these words."""
-        assert self.notebook.eventually(lambda: self.words()[:len(beginning)], beginning) == beginning
+        assert self.notebook.eventually(lambda: self.words()[:len(beginning)],
+                                        beginning) == beginning
 
     def train_to_the_end(self):
         """A run of one epoch."""
@@ -83,14 +91,18 @@ class Panel(Explorer):
     def wait_until_listed(self, *runs):
         """Wait until these runs are in the table, and each can be shown and removed."""
         def shown():
-            return self.listed(), [text for text in self.seen()["buttons"] if text.startswith("Remove")]
+            return self.listed(), [text for text in self.seen()["buttons"]
+                                   if text.startswith("Remove")]
         expected = list(runs), [f"Remove {run}" for run in runs]
         assert self.notebook.eventually(shown, expected) == expected
 
     def wait_until_compared(self, *runs):
-        """Wait until the second picture is there and shows these runs, or no second picture if there are none."""
+        """Wait until the second picture is there and shows these runs, or no second picture if
+        there are none.
+        """
         expected = [f"Training loss and test accuracy against epoch of {', '.join(runs)}"] if runs else []
-        assert self.notebook.eventually(lambda: self.seen()["descriptions"][1:], expected) == expected
+        assert self.notebook.eventually(lambda: self.seen()["descriptions"][1:],
+                                        expected) == expected
 
     def wait_until_files_say(self, sentence):
         """Wait for this sentence about saving and loading."""
@@ -140,7 +152,8 @@ def test_page_follows_a_run(panel):
     assert panel.notebook.eventually(has_seen_enough)
     assert epochs == sorted(epochs) and bars == sorted(bars) and 0 < bars[-1] < 100
     assert panel.enabled() == ["Pause", "Stop"]
-    assert re.search(r"^Training ResNet-18 on \w+: .* Loss \d\.\d{3}, train acc [01]\.\d{3}", panel.words())
+    assert re.search(r"^Training ResNet-18 on \w+: .* Loss \d\.\d{3}, train acc [01]\.\d{3}",
+                     panel.words())
     assert panel.seen()["descriptions"][0] == "Curves of train loss, train acc, test acc against epoch"
     assert_no_errors(panel)
 
@@ -157,7 +170,8 @@ def test_pause_resume_stop_and_train_again(panel, by, measure):
         panel.notebook.page.wait_for_timeout(1500)  # four epochs, if it does not
         return (panel.words(), panel.bar(), panel.drawn()) == before
     assert panel.notebook.eventually(stands_still, timeout=20)
-    measure(f"training panel, {by}, Resume to training", [panel.press("Resume", "Training ResNet-18", by)])
+    measure(f"training panel, {by}, Resume to training",
+            [panel.press("Resume", "Training ResNet-18", by)])
     panel.wait_for_epochs(panel.epochs() + 0.5)
     measure(f"training panel, {by}, Stop to stopped", [panel.press("Stop", "Stopped after", by)])
     assert panel.enabled() == ["Train"]
@@ -174,7 +188,8 @@ def test_a_step_that_takes_seconds_can_be_stopped(panel, measure):
     panel.choose("image size", 128, role="spinbutton")
     panel.choose("batch size", 200, role="spinbutton")
     panel.press("Train", "Training ResNet-18")
-    measure("training panel, Stop to stopped, in a long step", [panel.press("Stop", "Stopped after")])
+    measure("training panel, Stop to stopped, in a long step",
+            [panel.press("Stop", "Stopped after")])
     assert panel.enabled() == ["Train"]
     assert_no_errors(panel)
 
@@ -199,7 +214,8 @@ def test_notebook_stays_usable_and_running_the_cell_again_ends_the_run(panel, me
     panel.wait_for_epochs(1)
     panel.notebook.run_cell(panel.cell)
     panel.wait_for("Ready.")
-    assert panel.enabled() == ["Train"] and panel.output.get_by_role("button", name="Train").count() == 1
+    assert panel.enabled() == ["Train"] and panel.output.get_by_role("button",
+                                                                     name="Train").count() == 1
     panel.wait_for_answer(NUM_RUNS_AT_WORK, "0")
     panel.wait_until_listed("run 1")
     assert_no_errors(panel)

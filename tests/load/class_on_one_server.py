@@ -1,10 +1,13 @@
-"""A class on one computer: many kernels at once that run all notebooks, and what each student needs.
+"""A class on one computer: many kernels at once that run all notebooks, and what each student
+needs.
 
-    python tests/load/class_on_one_server.py [--students 12] [--threads 1] [--limit 90] [notebooks/NAME.ipynb ...]
+    python tests/load/class_on_one_server.py [--students 12] [--threads 1] [--limit 90]
+    [notebooks/NAME.ipynb ...]
 
-Every student starts a kernel at the same moment, runs a notebook from top to bottom, shuts the kernel down and goes on
-with the next one. Prints memory, time and the slowest cell of each notebook. Ends with status 1 if a cell fails, a
-kernel dies, or it takes longer than the limit. For Linux.
+Every student starts a kernel at the same moment, runs a notebook from top to bottom, shuts the
+kernel down and goes on with the next one. Prints memory, time and the slowest cell of each
+notebook. Ends with status 1 if a cell fails, a kernel dies, or it takes longer than the limit. For
+Linux.
 """
 
 import argparse
@@ -33,7 +36,9 @@ MIB = 2**20
 
 @dataclass
 class Measured:
-    """What one notebook took one student: seconds, the slowest cell, and its peak of memory in bytes."""
+    """What one notebook took one student: seconds, the slowest cell, and its peak of memory in
+    bytes.
+    """
 
     seconds: float
     slowest: float
@@ -42,7 +47,9 @@ class Measured:
 
 
 def peak_memory(pid):
-    """The most main memory that a process has had, in bytes, libraries that others share with it included."""
+    """The most main memory that a process has had, in bytes, libraries that others share with it
+    included.
+    """
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
@@ -51,9 +58,11 @@ class Students:
     """Runs notebooks for several students at once, until all are done or `deadline` has come."""
 
     def __init__(self, notebooks, number, environment, deadline):
-        self.notebooks, self.number, self.environment, self.deadline = notebooks, number, environment, deadline
+        self.notebooks, self.number, self.environment = notebooks, number, environment
+        self.deadline = deadline
         self.measured, self.failures = collections.defaultdict(list), []
-        self.kernels, self.most_memory = {}, 0  # pids of live kernels; the most that all had at once
+        # pids of live kernels; the most that all had at once
+        self.kernels, self.most_memory = {}, 0
         self.start = threading.Barrier(number)
 
     def run(self):
@@ -68,16 +77,19 @@ class Students:
 
     def _watch(self, stop):
         while not stop.wait(2):
-            self.most_memory = max(self.most_memory, sum(map(proportional_memory, list(self.kernels.values()))))
+            self.most_memory = max(self.most_memory,
+                                   sum(map(proportional_memory, list(self.kernels.values()))))
 
     def _work(self, student):
         with tempfile.TemporaryDirectory() as folder:
-            environment = {**self.environment, "RESNET_HELPERS_PROGRESS": str(Path(folder) / "progress.json")}
+            environment = {**self.environment,
+                           "RESNET_HELPERS_PROGRESS": str(Path(folder) / "progress.json")}
             self.start.wait()
             for path in self.notebooks:
                 try:
-                    self.measured[path.name].append(self._run_notebook(student, path, folder, environment))
-                except Exception as error:  # whatever it is, it must be in the table and not stop the others
+                    self.measured[path.name].append(self._run_notebook(student, path, folder,
+                                                                       environment))
+                except Exception as error:  # any must be in the table, and not stop the others
                     self.failures.append(f"student {student + 1}, {path.name}: {error}")
 
     def _run_notebook(self, student, path, folder, environment):
@@ -92,7 +104,8 @@ class Students:
                         raise RuntimeError(f"cell {cell.id}: {reply.error or 'it should fail'}")
                     if reply.seconds > slowest:
                         slowest, slowest_cell = reply.seconds, cell.source.strip().splitlines()[0]
-                return Measured(time.monotonic() - begin, slowest, slowest_cell, peak_memory(kernel.pid))
+                return Measured(time.monotonic() - begin, slowest, slowest_cell,
+                                peak_memory(kernel.pid))
             finally:
                 del self.kernels[student]
 
@@ -106,7 +119,8 @@ class Students:
 
 def print_table(students, names):
     """A line for each notebook: median and worst student."""
-    print(f"{'notebook':26} {'done':>5} {'memory, peak':>13} {'median time':>12} {'longest':>9}   slowest cell")
+    print(f"{'notebook':26} {'done':>5} {'memory, peak':>13} {'median time':>12} {'longest':>9}   "
+          "slowest cell")
     for name in names:
         rows = students.measured[name]
         if rows:
@@ -120,22 +134,26 @@ def main():
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--students", type=int, default=12)
-    parser.add_argument("--threads", type=int, help="OMP_NUM_THREADS of each kernel (what the system gives)")
+    parser.add_argument("--threads", type=int,
+                        help="OMP_NUM_THREADS of each kernel (what the system gives)")
     parser.add_argument("--limit", type=float, default=90, help="minutes, for everything")
     parser.add_argument("notebooks", nargs="*", type=Path, default=NOTEBOOKS)
     options = parser.parse_args()
     environment = {"OMP_NUM_THREADS": str(options.threads)} if options.threads else {}
-    print(f"{options.students} students on {name_hardware(describe_hardware(torch.device('cpu')))}, "
+    print(f"{options.students} students on "
+          f"{name_hardware(describe_hardware(torch.device('cpu')))}, "
           f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB; Python "
-          f"{platform.python_version()}, torch {torch.__version__.partition('+')[0]}; threads of each kernel: "
+          f"{platform.python_version()}, torch {torch.__version__.partition('+')[0]}; threads of "
+          "each kernel: "
           f"{options.threads or 'not set'}", flush=True)
     begin = time.monotonic()
-    students = Students([path.resolve() for path in options.notebooks], options.students, environment,
-                        begin + 60 * options.limit)
+    students = Students([path.resolve() for path in options.notebooks], options.students,
+                        environment, begin + 60 * options.limit)
     students.run()
     print_table(students, [path.name for path in options.notebooks])
     gib = students.most_memory / 2**30
-    print(f"all together: {(time.monotonic() - begin) / 60:.1f} minutes, at most {gib:.1f} GiB at once, "
+    print(f"all together: {(time.monotonic() - begin) / 60:.1f} minutes, at most {gib:.1f} GiB at "
+          "once, "
           f"{gib / options.students:.2f} GiB each")
     for failure in students.failures:
         print(failure)

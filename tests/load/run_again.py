@@ -1,10 +1,11 @@
-"""Run a notebook's cells again and again in one kernel, and print after each pass what the kernel holds.
+"""Run a notebook's cells again and again in one kernel, and print after each pass what the kernel
+holds.
 
     python tests/load/run_again.py [--times 20] [notebooks/NAME.ipynb ...]
 
-Memory, open figures and live widgets must level off: ends with status 1 if the passes after the first half still add
-more than a megabyte each to the least that is held, or any figure or widget. Notebook 4 trains, a minute a pass;
-without names it is left out. For Linux.
+Memory, open figures and live widgets must level off: ends with status 1 if the passes after the
+first half still add more than a megabyte each to the least that is held, or any figure or widget.
+Notebook 4 trains, a minute a pass; without names it is left out. For Linux.
 """
 
 import argparse
@@ -43,15 +44,18 @@ def run_again(path, times, folder):
             for cell in cells:
                 reply = kernel.run(cell.source, cell.id)
                 if bool(reply.error) != cell.fails:
-                    raise SystemExit(f"{path.name}, pass {i + 1}, cell {cell.id}: {reply.error or 'no error'}")
+                    raise SystemExit(f"{path.name}, pass {i + 1}, cell {cell.id}: "
+                                     f"{reply.error or 'no error'}")
             rows.append(held(kernel))
-            print(f"{path.name}  pass {i + 1:2d}: {rows[-1][0]:5d} MiB, {rows[-1][1]} figures, {rows[-1][2]} widgets",
+            print(f"{path.name}  pass {i + 1:2d}: {rows[-1][0]:5d} MiB, {rows[-1][1]} figures, "
+                  f"{rows[-1][2]} widgets",
                   flush=True)
     return rows
 
 
 def has_levelled_off(rows):
-    """Does the last quarter of the passes hold no more than the second one, but for a little memory?
+    """Does the last quarter of the passes hold no more than the second one, but for a little
+    memory?
 
     Of memory the least counts: what is free does not go back to the system after every pass.
     """

@@ -2,7 +2,8 @@
 
     python tests/load/two_at_once.py [--number 2] [--limit 120]
 
-Prints seconds from start to end, that of Python included, of one epoch of the quick run at 28 pixels.
+Prints seconds from start to end, that of Python included, of one epoch of the quick run at 28
+pixels.
 """
 
 import argparse
@@ -16,15 +17,18 @@ import torch
 from resnet_helpers.history import describe_hardware, name_hardware
 
 COMMAND = [sys.executable, "-m", "resnet_helpers.train", "--num-epochs", "1", "--quiet"]
-WAYS = {"with waiting as it comes": {"GOMP_SPINCOUNT": "300000"},  # what GNU's OpenMP does without the variable
+WAYS = {"with waiting as it comes": {"GOMP_SPINCOUNT": "300000"},  # GNU's OpenMP by itself
         "as this package sets it": {},
         "one thread each": {"OMP_NUM_THREADS": "1"}}
 
 
 def seconds(number, variables, limit):
-    """Time until all of `number` trainings have ended, started at once; None if that takes longer than `limit`."""
+    """Time until all of `number` trainings have ended, started at once; None if that takes longer
+    than `limit`.
+    """
     begin = time.monotonic()
-    environment = {name: text for name, text in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_NUM_THREADS")}
+    environment = {name: text for name,
+                   text in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_NUM_THREADS")}
     processes = [subprocess.Popen(COMMAND, env=environment | variables) for _ in range(number)]
     try:
         for process in processes:
@@ -44,9 +48,13 @@ if __name__ == "__main__":
     parser.add_argument("--number", type=int, default=2)
     parser.add_argument("--limit", type=float, default=120, help="seconds for each measurement")
     options = parser.parse_args()
-    print(f"{name_hardware(describe_hardware(torch.device('cpu')))}, torch {torch.__version__.partition('+')[0]}")
+    print(f"{name_hardware(describe_hardware(torch.device('cpu')))}, torch "
+          f"{torch.__version__.partition('+')[0]}")
     seconds(1, {}, 600)  # fills the cache of the disk
     for name, variables in WAYS.items():
-        alone, together = (seconds(number, variables, options.limit) for number in (1, options.number))
-        shown = [f"over {options.limit:.0f} s" if s is None else f"{s:.1f} s" for s in (alone, together)]
-        print(f"{name:24} alone {shown[0]:>10}, {options.number} at once {shown[1]:>10}", flush=True)
+        alone, together = (seconds(number, variables, options.limit)
+                           for number in (1, options.number))
+        shown = [f"over {options.limit:.0f} s" if s is None else f"{s:.1f} s"
+                 for s in (alone, together)]
+        print(f"{name:24} alone {shown[0]:>10}, {options.number} at once {shown[1]:>10}",
+              flush=True)

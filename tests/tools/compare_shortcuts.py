@@ -1,4 +1,5 @@
-"""What shortcuts change in the quick run of notebook 4: 18 and 34 layers, with and without them. Prints a line per run.
+"""What shortcuts change in the quick run of notebook 4: 18 and 34 layers, with and without them.
+Prints a line per run.
 
     python tests/tools/compare_shortcuts.py [SEED ...]
 """
@@ -15,7 +16,9 @@ if __name__ == "__main__":
     for seed in parser.parse_args().seeds:
         for depth in (18, 34):
             for shortcuts in (True, False):
-                run = BackgroundRun(RunSettings(depth=depth, shortcuts=shortcuts, seed=seed)).start()
+                run = BackgroundRun(RunSettings(depth=depth, shortcuts=shortcuts,
+                                                seed=seed)).start()
                 run.join()
-                print(f"seed {seed}  {run.settings.model:9}  {run.history}  {run._timer.sum():.0f} s", flush=True)
+                print(f"seed {seed}  {run.settings.model:9}  {run.history}  {run._timer.sum():.0f} "
+                      "s", flush=True)
     print(describe_hardware(run.device or next(run.net.parameters()).device), describe_versions())

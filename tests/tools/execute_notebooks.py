@@ -2,8 +2,8 @@
 
     python tests/tools/execute_notebooks.py [notebooks/NAME.ipynb ...]
 
-Without names: all four. Leaves out what differs from machine to machine: execution times, the Python version, the
-state of widgets. A cell that fails stops it, and the file stays as it was.
+Without names: all four. Leaves out what differs from machine to machine: execution times, the
+Python version, the state of widgets. A cell that fails stops it, and the file stays as it was.
 """
 
 import argparse
@@ -25,7 +25,8 @@ def execute(path):
     NotebookClient(notebook, kernel_manager_class=CurrentPython, timeout=600, record_timing=False,
                    store_widget_state=False, coalesce_streams=True,
                    resources={"metadata": {"path": str(path.parent)}}).execute()
-    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python",
+                                        "name": "python3"},
                          "language_info": {"name": "python"}}
     nbformat.write(notebook, path)
 
@@ -35,7 +36,8 @@ if __name__ == "__main__":
     parser.add_argument("notebooks", nargs="*", type=Path, default=sorted(FOLDER.glob("*.ipynb")))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["RESNET_HELPERS_PROGRESS"] = str(Path(folder) / "progress.json")  # not what you have solved yourself
+        # not what you have solved yourself
+        os.environ["RESNET_HELPERS_PROGRESS"] = str(Path(folder) / "progress.json")
         for path in options.notebooks:
             execute(path)
             print("executed", path.name)

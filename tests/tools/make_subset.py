@@ -2,8 +2,9 @@
 
     python tests/tools/make_subset.py
 
-Takes the first 600 images of each class from the training file and the first 100 from the test file, in the
-order of the files. Needs the full data set (see resnet_helpers.data.load_fashion_mnist).
+Takes the first 600 images of each class from the training file and the first 100 from the test
+file, in the order of the files. Needs the full data set (see
+resnet_helpers.data.load_fashion_mnist).
 """
 
 import argparse
@@ -28,7 +29,8 @@ def make_subset(full):
     for split, num_per_class in (("train", 600), ("test", 100)):
         images, labels = (getattr(full, f"{split}_{kind}").numpy() for kind in ("images", "labels"))
         indices = first_of_each_class(labels, num_per_class)
-        arrays |= {f"{split}_images": images[indices], f"{split}_labels": labels[indices].astype(np.uint8),
+        arrays |= {f"{split}_images": images[indices],
+                   f"{split}_labels": labels[indices].astype(np.uint8),
                    f"{split}_indices": indices.astype(np.int32)}
     return arrays
 

@@ -1,11 +1,13 @@
-"""Run the notebooks by nbval where they do not expect it, and compare their outputs with the saved ones.
+"""Run the notebooks by nbval where they do not expect it, and compare their outputs with the saved
+ones.
 
     python tests/tools/nbval_everywhere.py [NAME ...]
     python tests/tools/nbval_everywhere.py --combined
 
-NAME is one of those in `CIRCUMSTANCES` below; without names each of them is tried, which takes minutes apiece. A locale
-that the machine does not have is tried all the same, as it meets readers who have set it and not installed it.
-Prints a line for each, and pytest's report where an output differed. Exit status: 0 all as saved, 1 not.
+NAME is one of those in `CIRCUMSTANCES` below; without names each of them is tried, which takes
+minutes apiece. A locale that the machine does not have is tried all the same, as it meets readers
+who have set it and not installed it. Prints a line for each, and pytest's report where an output
+differed. Exit status: 0 all as saved, 1 not.
 """
 
 import argparse
@@ -19,8 +21,9 @@ import tempfile
 from pathlib import Path
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-# Root may write anywhere. Without this privilege it may write where an ordinary user that owns the files may.
-WITHOUT_PRIVILEGE = ("setpriv", "--bounding-set=-dac_override") if hasattr(os, "geteuid") and os.geteuid() == 0 else ()
+# Root may write anywhere; without this privilege, where an ordinary user that owns the files may.
+IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+WITHOUT_PRIVILEGE = ("setpriv", "--bounding-set=-dac_override") if IS_ROOT else ()
 
 
 def _locale(name, language):
@@ -28,7 +31,7 @@ def _locale(name, language):
 
 
 CIRCUMSTANCES = {
-    "folder": {"folder": "übung 一"},  # away from the package, which has to be found where it is installed
+    "folder": {"folder": "übung 一"},  # away from the package, which has to be found all the same
     "german": _locale("de_DE.UTF-8", "de"),
     "chinese": _locale("zh_CN.UTF-8", "zh_CN"),
     "no-locale": _locale("C", ""),
@@ -38,7 +41,8 @@ CIRCUMSTANCES = {
     "random-order": {"order": "random"},
     "three-times": {"times": 3},
 }
-COMBINED = ("folder", "chinese", "home", "random-order")  # pytest runs them with one thread each, this as readers do
+# pytest runs them with one thread each, this as readers do
+COMBINED = ("folder", "chinese", "home", "random-order")
 
 
 def combine(names):
@@ -75,7 +79,8 @@ def _read_only_home(own):
     """Variables of a user whose home folder cannot be written to."""
     (own / "home").mkdir(mode=0o555)
     gone = dict.fromkeys(("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), "")
-    # Without MPLCONFIGDIR, matplotlib says in red under the first picture that it uses a temporary folder.
+    # Without MPLCONFIGDIR, matplotlib says in red under the first picture that it uses a temporary
+    # folder.
     return {**gone, "HOME": str(own / "home"), "MPLCONFIGDIR": str(own / "matplotlib")}
 
 
@@ -89,28 +94,35 @@ def _in_order(folder, order):
 
 def _pytest(paths, environment, folder, prefix):
     result = subprocess.run(
-        [*prefix, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--rootdir",
-         folder, "-c", os.devnull, "--nbval", "--nbval-current-env", "--nbval-cell-timeout=600", *paths], cwd=folder,
+        [*prefix, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p",
+         "no:randomly", "--rootdir",
+         folder, "-c", os.devnull, "--nbval", "--nbval-current-env", "--nbval-cell-timeout=600",
+         *paths], cwd=folder,
         env=environment,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        encoding="utf-8", errors="replace")
     order = ", ".join(path.stem[:2] for path in paths)
     return result.returncode, f"notebooks {order}\n{result.stdout.strip()}"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--combined", action="store_true", help=f"once, with all of {', '.join(COMBINED)}")
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--combined", action="store_true",
+                        help=f"once, with all of {', '.join(COMBINED)}")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(CIRCUMSTANCES))
     options = parser.parse_args()
     if unknown := set(options.names) - CIRCUMSTANCES.keys():
-        parser.error(f"no such circumstances: {', '.join(sorted(unknown))}; there are {', '.join(CIRCUMSTANCES)}")
+        parser.error(f"no such circumstances: {', '.join(sorted(unknown))}; there are "
+                     f"{', '.join(CIRCUMSTANCES)}")
     if options.combined and options.names:
         parser.error("--combined takes no names")
     tried = [COMBINED] if options.combined else [(name,) for name in options.names or CIRCUMSTANCES]
     failed = False
     for names in tried:
         for status, text in run(**combine(names)):
-            print(f"{'failed' if status else 'ok'}: {' + '.join(names)}: {text.splitlines()[-1]}", flush=True)
+            print(f"{'failed' if status else 'ok'}: {' + '.join(names)}: {text.splitlines()[-1]}",
+                  flush=True)
             if status:
                 print(text, flush=True)
                 failed = True

@@ -2,8 +2,8 @@
 
     python tests/tools/quick_run_seeds.py [NUM_SEEDS]
 
-Takes the run's two cells from the notebook itself, so that what is tried is what readers run. About 40 s a seed on
-2 cores.
+Takes the run's two cells from the notebook itself, so that what is tried is what readers run. About
+40 s a seed on 2 cores.
 """
 
 import argparse
@@ -20,8 +20,11 @@ NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "04_training.ipyn
 
 def quick_run_source():
     """The source of the cell that sets the run up and of the one that trains."""
-    cells = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
-    (start,) = [i for i, source in enumerate(cells) if source.startswith("num_epochs, lr, batch_size, device =")]
+    cells = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells
+             if cell.cell_type == "code"]
+    (start,) = [i for i,
+                source in enumerate(cells)
+                if source.startswith("num_epochs, lr, batch_size, device =")]
     return "\n".join(cells[start:start + 2])
 
 

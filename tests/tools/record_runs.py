@@ -2,8 +2,9 @@
 
     python tests/tools/record_runs.py [--folder FOLDER] [NAME ...]
 
-Without names: all of `runs.recordings.RUNS` that are not there yet. A run that is cut goes on after its last
-whole epoch the next time, from its checkpoint in FOLDER. On 2 cores they take hours; leave the machine alone meanwhile.
+Without names: all of `runs.recordings.RUNS` that are not there yet. A run that is cut goes on after
+its last whole epoch the next time, from its checkpoint in FOLDER. On 2 cores they take hours; leave
+the machine alone meanwhile.
 """
 
 import argparse
@@ -17,7 +18,9 @@ from resnet_helpers.runs.recordings import FOLDER, RUNS, list_recordings
 
 
 def record(name, folder):
-    """Train, or go on with, one run; returns the exit status. A recording that is there is replaced at the end."""
+    """Train, or go on with, one run; returns the exit status. A recording that is there is replaced
+    at the end.
+    """
     checkpoint, history = folder / f"{name}.pt", folder / f"{name}.json"
     print(f"--- {name}", flush=True)
     status = train.main([*train.options_of(RUNS[name]), "--checkpoint", str(checkpoint), "--resume",
@@ -31,7 +34,8 @@ def record(name, folder):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "resnet_helpers_recordings")
+    parser.add_argument("--folder", type=Path,
+                        default=Path(tempfile.gettempdir()) / "resnet_helpers_recordings")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RUNS))
     options = parser.parse_args()
     unknown = set(options.names) - set(RUNS)
