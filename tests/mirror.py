@@ -34,8 +34,7 @@ def idx_file(array):
 
 @pytest.fixture
 def idx(monkeypatch, tmp_path):
-    """{name: content} of four small files; nothing is installed, and the cache is an empty folder.
-    """
+    """{name: content} of four small files; nothing is installed, and the cache is empty."""
     rng = np.random.default_rng(0)
     files = {}
     for prefix, n in (("train", 60), ("t10k", 100)):  # more than a download reads at a time
@@ -51,8 +50,8 @@ def idx(monkeypatch, tmp_path):
 def write(folder, files, compress):
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        (folder / (name + ".gz" * compress)).write_bytes(gzip.compress(content) if compress
-                                                         else content)
+        path = folder / (name + ".gz" * compress)
+        path.write_bytes(gzip.compress(content) if compress else content)
 
 
 def damage(content, how):

@@ -1,7 +1,7 @@
 """Checkpoints: all that a training run needs to go on as if it had never stopped.
 
-Written by `python -m resnet_helpers.train --checkpoint FILE`, for who lets a run go on or wants
-the trained network. A file of `torch.save` that holds tensors, numbers and strings alone.
+`python -m resnet_helpers.train --checkpoint FILE` writes them, for runs that are to go on and for
+nets to be used. A file of `torch.save` that holds tensors, numbers and strings alone.
 """
 
 import os
