@@ -9,15 +9,17 @@ import torch
 
 from resnet_helpers.engine.cpu import end_workers
 from resnet_helpers.errors import MemoryFullError, is_full
-from resnet_helpers.history import History
+from resnet_helpers.history import History, Timer
 from resnet_helpers.runs.recipes import prepare_run
-from resnet_helpers.training import Timer
+
+ACTIVE = ("preparing", "training", "paused", "stopping")
 
 
 class BackgroundRun:
-    """A run in a thread of its own. It can be paused between two steps, and stopped even within one.
+    """A run in a thread of its own. It can be paused between two steps, and stopped within one.
 
-    `on_progress` is called in that thread, `on_change` there and in the one that pauses, resumes or stops the run.
+    `on_progress` is called in that thread, `on_change` there and in the one that pauses, resumes
+    or stops the run.
 
     Args:
         settings: `recipes.RunSettings`.
@@ -26,7 +28,7 @@ class BackgroundRun:
         on_change: function of the run, called a few times a second and at every change of `state`.
 
     Attributes:
-        state: "preparing", "training", "paused", "stopping", and in the end "finished", "stopped" or "failed".
+        state: one of `ACTIVE`, and in the end "finished", "stopped" or "failed".
         history: the `History` so far.
         net: the network; None while preparing.
         error: what went wrong, in words, if it failed; else None.
@@ -35,19 +37,20 @@ class BackgroundRun:
 
     def __init__(self, settings, device=None, on_progress=None, on_change=None):
         self.settings, self.device = settings, device
-        self.on_progress, self.on_change = on_progress or (lambda *_: None), on_change or (lambda *_: None)
+        self.on_progress = on_progress or (lambda *_: None)
+        self.on_change = on_change or (lambda *_: None)
         self.history, self.net, self.error = History(), None, None
         self.state, self.fraction = "preparing", 0.0
         self._timer, self._spent, self._last_batch, self._next_notice = Timer(), 0.0, None, 0.0
         self._lock, self._num_threads = threading.Lock(), torch.get_num_threads()
-        self._may_go_on, self._must_stop = threading.Event(), threading.Event()  # not paused; `stop` was called
+        self._may_go_on, self._must_stop = threading.Event(), threading.Event()
         self._may_go_on.set()
         self._thread = threading.Thread(target=self._work, name="training", daemon=True)
 
     def start(self):
         """Begin; once per object."""
         end_workers()
-        atexit.register(self.stop, wait=5.0)  # a thread that computes while Python ends can crash it
+        atexit.register(self.stop, wait=5.0)  # a thread that computes can crash Python's end
         self._thread.start()
         return self
 
@@ -85,36 +88,49 @@ class BackgroundRun:
         return self._spent * (1 - self.fraction) / self.fraction if self._spent > 1 else None
 
     def _work(self):
-        torch.set_num_threads(self._num_threads)  # a new thread would take what an explorer may have set for a moment
+        torch.set_num_threads(self._num_threads)  # not what an explorer has set for a moment
         oldest = torch.ones(1, requires_grad=True) * 1
         try:
             self._train()
             outcome = "finished"
         except _StopRequest:
             outcome = "stopped"
-            # A backward pass that was left leaves its work in autograd's queue of this thread. It would be freed after
-            # the thread's end, and where Python ends at that moment, crash it. A pass through what is older than all
-            # that empties the queue.
+            # A backward pass that was left leaves its work in autograd's queue of this thread. It
+            # would be freed after the thread's end, and where Python ends at that moment, crash
+            # it. A pass through what is older than all that empties the queue.
             oldest.backward()
-        except Exception as error:  # whatever it is, the reader must see it: nobody looks at a thread's traceback
+        except Exception as error:  # nobody looks at a thread's traceback
             outcome, self.error = "failed", in_plain_words(error)
         atexit.unregister(self.stop)
         self._set_state(outcome)
 
     def _train(self):
         run = prepare_run(self.settings, self.device)
-        self._check_stop()
+        self._obey_stop()
         self.net = run.net
-        total = self.settings.num_epochs * len(run.train_iter)
-        progress = run.fit(train_iter=_Watched(run.train_iter, self, self._timer, 1 / total),
-                           test_iter=_Watched(run.test_iter, self), history=self.history, timer=self._timer)
+        share = 1 / (self.settings.num_epochs * len(run.train_iter))
+        progress = run.fit(
+            train_iter=self._watched(run.train_iter, self._timer, share),
+            test_iter=self._watched(run.test_iter), history=self.history, timer=self._timer)
         self._set_state("training", only_from=("preparing",))
-        with interruptible(run.net, self._check_stop):
+        with interruptible(run.net, self._obey_stop):
             for p in progress:
                 self.on_progress(self, p)
 
+    def _watched(self, batches, timer=None, share=0.0):
+        """Batches that let the run pause and stop before each of them.
+
+        Args:
+            timer: what runs meanwhile, and is stopped during a pause.
+            share: what one of the batches is of the whole run.
+        """
+        def count(_):
+            self.fraction = min(1.0, self.fraction + share)
+
+        return WatchedBatches(batches, before=lambda: self._before_batch(timer), after=count)
+
     def _before_batch(self, timer):
-        """Called by the data between two steps: wait while paused, leave if stopped, note the progress."""
+        """Between two steps: wait while paused, leave if stopped, note the progress."""
         now = time.monotonic()
         self._spent += now - (self._last_batch or now)
         if not self._may_go_on.is_set():
@@ -123,13 +139,13 @@ class BackgroundRun:
             self._may_go_on.wait()
             if timer:
                 timer.start()
-        self._check_stop()
+        self._obey_stop()
         self._last_batch = time.monotonic()
         if self._last_batch >= self._next_notice:
             self._next_notice = self._last_batch + 0.25
             self.on_change(self)
 
-    def _check_stop(self):
+    def _obey_stop(self):
         if self._must_stop.is_set():
             raise _StopRequest
 
@@ -139,50 +155,47 @@ class BackgroundRun:
             if only_from and self.state not in only_from:
                 return
             self.state = state
-            (self._may_go_on.clear if state == "paused" else self._may_go_on.set)()
+            if state == "paused":
+                self._may_go_on.clear()
+            else:
+                self._may_go_on.set()
         self.on_change(self)
-
-
-ACTIVE = ("preparing", "training", "paused", "stopping")
 
 
 class _StopRequest(Exception):
     """Leaves the training loop."""
 
 
-class _Watched:
-    """Batches that let a run pause, stop and count between any two of them.
+class WatchedBatches:
+    """Batches with a function that is called before each, and one that gets each after its use."""
 
-    `share` is what one of them is of the whole run; `timer` runs meanwhile, if there is one.
-    """
-
-    def __init__(self, batches, run, timer=None, share=0.0):
-        self.batches, self.run, self.timer, self.share = batches, run, timer, share
+    def __init__(self, batches, before=lambda: None, after=lambda batch: None):
+        self.batches, self.before, self.after = batches, before, after
 
     def __len__(self):
         return len(self.batches)
 
     def __iter__(self):
         for batch in self.batches:
-            self.run._before_batch(self.timer)
+            self.before()
             yield batch
-            self.run.fraction = min(1.0, self.run.fraction + self.share)
+            self.after(batch)
 
 
 @contextlib.contextmanager
-def interruptible(net, check):
-    """Call `check` before each layer, forward and backward; what it raises ends the step.
+def interruptible(net, look):
+    """Call `look` before each layer, forward and backward; what it raises ends the step.
 
-    A step of a large batch takes seconds on a CPU. This way a stop need not wait for its end, and no weight has
-    changed: the optimiser comes after the last gradient.
+    A step of a large batch takes seconds on a CPU. This way a stop need not wait for its end, and
+    no weight has changed: the optimiser comes after the last gradient.
     """
-    def check_backward(layer, inputs, output):
+    def look_in_backward(layer, inputs, output):
         if output.requires_grad:
-            output.register_hook(lambda _: check())
+            output.register_hook(lambda _: look())
 
     layers = [module for module in net.modules() if not list(module.children())]
-    handles = [layer.register_forward_pre_hook(lambda *_: check()) for layer in layers]
-    handles += [layer.register_forward_hook(check_backward) for layer in layers]
+    handles = [layer.register_forward_pre_hook(lambda *_: look()) for layer in layers]
+    handles += [layer.register_forward_hook(look_in_backward) for layer in layers]
     try:
         yield
     finally:
@@ -192,7 +205,7 @@ def interruptible(net, check):
 
 def in_plain_words(error):
     """What an error of a training run means for whoever started it."""
-    message = str(error) or type(error).__name__
     if is_full(error) and not isinstance(error, MemoryFullError):
-        return "The memory is full. Take a smaller batch size, a smaller image size or a smaller model."
+        return "The memory is full. Take a smaller batch, smaller images or a smaller model."
+    message = str(error) or type(error).__name__
     return message[:1].upper() + message[1:]

@@ -1,16 +1,16 @@
-"""Several processes that train one network: each computes on its part of every batch, and gradients are averaged.
+"""Several processes that train one network: each on its part of every batch, gradients averaged.
 
-The mean of a batch's gradients is the mean of the means of its equal parts; so every process takes the same step as one
-process would with the whole batch. Only batch norm sees the difference: it normalises each part by itself, unless its
-statistics are synchronised.
+The mean of a batch's gradients is the mean of the means of its equal parts; so every process takes
+the same step as one process would with the whole batch. Only batch norm sees the difference: it
+normalises each part by itself, unless its statistics are synchronised.
 
 Source: Li et al., "PyTorch Distributed: Experiences on Accelerating Data Parallel Training" (2020).
 """
 
 import contextlib
 import datetime
-import hashlib
 import os
+import zlib
 
 import torch
 import torch.distributed as dist
@@ -19,7 +19,7 @@ from torch import nn
 from resnet_helpers.engine.arithmetic import GAIN, bfloat16_gain
 from resnet_helpers.training import device_problem, try_gpu
 
-TIMEOUT = datetime.timedelta(minutes=5)  # without a word from another process: longer than any step should take
+TIMEOUT = datetime.timedelta(minutes=5)  # to wait for another process: no step should take longer
 
 
 class Group:
@@ -46,26 +46,27 @@ class Group:
         dist.all_reduce(total)
         return total.to(tensor.device)
 
-    def check_agreement(self, *values):
+    def expect_agreement(self, *values):
         """Raise ValueError unless all processes call this with values of the same `repr`."""
-        number = int.from_bytes(hashlib.sha256(repr(values).encode()).digest()[:4], "big")
+        number = zlib.crc32(repr(values).encode())
         if self.all_reduce(torch.tensor(number)).item() != self.world_size * number:
-            raise ValueError("the processes were started with different options or checkpoints. Give all of them the "
-                             "same options, and have the checkpoint where all of them can read it")
+            raise ValueError(
+                "the processes were started with different options or checkpoints. Give all of "
+                "them the same options, and have the checkpoint where all of them can read it")
 
     def choose_precision(self, precision):
-        """With several processes "auto" is not left to each of them: all take what suits the first one."""
+        """What "auto" means: all processes take what suits the first one."""
         if self.world_size == 1 or precision != "auto":
             return precision
         gain = torch.tensor([bfloat16_gain(self.device) if self.is_main else 0.0])
         return "bfloat16" if self.all_reduce(gain).item() >= GAIN else "float32"
 
     def wrap(self, net, synchronize_batch_norm=False):
-        """The network whose gradients are averaged over the processes; `net` itself if there is one process.
+        """`net` with gradients that are averaged over the processes; itself if there is only one.
 
         Args:
-            synchronize_batch_norm: normalise with the mean and variance of the whole batch instead of each process's
-                part. Costs two messages a layer, each way.
+            synchronize_batch_norm: normalise with the mean and variance of the whole batch instead
+                of each process's part. Costs two messages a layer, each way.
         """
         if self.world_size == 1:
             return net
@@ -73,28 +74,30 @@ class Group:
             net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
         elif synchronize_batch_norm:
             synchronize_batch_norms(net)
-        return nn.parallel.DistributedDataParallel(net, [self.device] if self.device.type == "cuda" else None)
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(net, devices)
 
 
 @contextlib.contextmanager
 def process_group(device=None):
     """The group that torchrun started this process in; a group of one if it did not.
 
-    Messages go by NCCL between GPUs, by gloo between CPUs. If a process dies the others fail, after `TIMEOUT` at the
-    latest, and torchrun ends them at once.
+    Messages go by NCCL between GPUs, by gloo between CPUs. If a process dies the others fail,
+    after `TIMEOUT` at the latest, and torchrun ends them at once.
 
     Args:
-        device: where to compute; None or "cuda" means a GPU of its own for each process. None means `try_gpu()` for a
-            group of one, and the CPU where there are no CUDA GPUs.
+        device: where to compute; None means `try_gpu()` for a group of one. In others None or
+            "cuda" means a GPU for each process, and None the CPU if there are no GPUs.
 
     Raises:
-        ValueError: there is no GPU for each process of this machine, or one process cannot use the device.
+        ValueError: the device cannot be used, or there are too few GPUs.
     """
     if not is_one_of_several():
-        if device is not None and (reason := device_problem(torch.device(device))):
-            raise ValueError(f"the device {device} cannot be used: {reason.rstrip('.')}. Leave --device out to use "
-                             "what there is")
-        yield Group(try_gpu() if device is None else torch.device(device))
+        device = try_gpu() if device is None else torch.device(device)
+        if problem := device_problem(device):
+            raise ValueError(f"the device {device} cannot be used: {problem.rstrip('.')}. Leave "
+                             f"--device out to use what there is")
+        yield Group(device)
         return
     device = own_device(device, int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]))
     if device.type == "cuda":
@@ -115,26 +118,24 @@ def is_main_process():
 
 
 def own_device(device, local_rank, local_world_size):
-    """The `torch.device` for one of the processes on this machine.
-
-    Args:
-        device: as for `process_group`.
-        local_rank, local_world_size: the number of this process on this machine, and how many there are on it.
+    """The `torch.device` for process number `local_rank` of those on this machine.
 
     Raises:
         ValueError: there is no GPU for each of them.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"several processes train together on CPUs or on CUDA GPUs, not on {device}: add --device cpu")
+        raise ValueError(f"several processes train together on CPUs or on CUDA GPUs, not on "
+                         f"{device}: add --device cpu")
     if device.type == "cpu" or local_world_size == 1 and device.index is not None:
         return device
     if device.index is not None:
-        raise ValueError(f"{local_world_size} processes cannot share {device}: with --device cuda each takes a GPU of "
-                         f"its own")
-    if local_world_size > (gpus := torch.cuda.device_count()):
-        raise ValueError(f"{local_world_size} processes need as many GPUs, and there are {gpus}: start a process for "
-                         f"each GPU (--nproc-per-node), or add --device cpu")
+        raise ValueError(f"{local_world_size} processes cannot share {device}: with --device cuda "
+                         f"each takes a GPU of its own")
+    gpus = torch.cuda.device_count()
+    if local_world_size > gpus:
+        raise ValueError(f"{local_world_size} processes need as many GPUs, and there are {gpus}: "
+                         f"start a process for each GPU (--nproc-per-node), or add --device cpu")
     return torch.device("cuda", local_rank)
 
 
@@ -153,7 +154,7 @@ class _AllReduce(torch.autograd.Function):
 
 
 class SynchronizedBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm with the mean and variance of all processes' parts of a batch, for CPUs; torch's own needs GPUs."""
+    """Batch norm over all processes' parts of a batch, for CPUs; torch's own needs GPUs."""
 
     def forward(self, X):
         """(N, C, H, W) -> (N, C, H, W)."""
@@ -173,11 +174,7 @@ class SynchronizedBatchNorm2d(nn.BatchNorm2d):
 
 
 def synchronize_batch_norms(net):
-    """Replace each `BatchNorm2d` of a module by one that is synchronised; parameters and statistics stay the same."""
-    for name, layer in net.named_children():
+    """Let each `BatchNorm2d` of a module be a `SynchronizedBatchNorm2d`: they hold the same."""
+    for layer in net.modules():
         if type(layer) is nn.BatchNorm2d:
-            synchronized = SynchronizedBatchNorm2d(layer.num_features, layer.eps, layer.momentum, device="meta")
-            synchronized._parameters, synchronized._buffers = layer._parameters, layer._buffers
-            setattr(net, name, synchronized.train(layer.training))
-        else:
-            synchronize_batch_norms(layer)
+            layer.__class__ = SynchronizedBatchNorm2d

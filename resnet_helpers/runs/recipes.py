@@ -1,8 +1,7 @@
-"""A training run described by its settings alone, the named recipes, and what `fit` needs to train one."""
+"""A training run described by its settings alone, named recipes, and what `fit` needs for one."""
 
-import math
 import reprlib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
 import torch
 from torch import nn
@@ -21,75 +20,78 @@ OPTIMIZERS = {
 }
 SCHEDULES = ("constant", "linear", "one-cycle")
 SHARE_HELD_OUT = 1 / 12  # of the training images: 5,000 of 60,000
+KINDS = {str: (str, "a string"), bool: (int, "True or False"),
+         int: (int, "a whole number of 64 bits"), float: ((float, int), "a number")}
+
+
+# --- settings ---
+
+def setting(default, help, choices=None):
+    """A field of `RunSettings`: its default, what it means, and the values that it can have."""
+    return field(default=default, metadata={"help": help, "choices": choices})
 
 
 @dataclass(frozen=True)
 class RunSettings:
     """All that decides how a run goes. The defaults are the quick run of notebook 4.
 
-    Attributes:
-        data: "subset", the 6,000 + 1,000 images that come with the package, or "full", all 70,000.
-        image_size: height and width in pixels that the images are resized to.
-        depth: 18, 34, 50, 101 or 152.
-        shortcuts: residual connections, or the plain network of the same layers.
-        stem: "7x7", "3x3-pool" or "3x3", see `models.resnet`.
-        normalize: subtract the mean of the training images and divide by their standard deviation.
-        flip: mirror each training image left to right with a probability of one half.
-        shift: move each training image by up to so many of its 28 x 28 pixels.
-        optimizer: a name in `OPTIMIZERS`.
-        lr: learning rate, above 0; with a schedule, the highest.
-        weight_decay: at least 0; for the weights of convolutions and linear layers, not for biases and batch norm.
-        schedule: "constant"; "linear", which falls to zero in a straight line; or "one-cycle", which rises for the
-            first quarter and falls to zero along a cosine (Smith, Topin, "Super-Convergence", 2018).
-        label_smoothing: probability, from 0 and below 1, that is taken from the right class and spread over all.
-        batch_size, num_epochs: at least 1.
-        seed: of the weights and of all that is random in the batches.
-        precision: "float32", "bfloat16" or "auto", see `precision.Arithmetic`.
-        sync_batch_norm: where several processes train together, batch norm over all of a batch, not each one's part;
-            see `distributed`.
-        held_out: hold `SHARE_HELD_OUT` of the training images back and measure accuracy on them instead of on the test
-            images: for choosing settings.
+    `python -m resnet_helpers.train --help` lists the settings and says what each of them means.
 
     Raises:
         ValueError: a value of another type, or outside its range.
     """
 
-    data: str = "subset"
-    image_size: int = 28
-    depth: int = 18
-    shortcuts: bool = True
-    stem: str = "7x7"
-    normalize: bool = False
-    flip: bool = False
-    shift: int = 0
-    optimizer: str = "SGD"
-    lr: float = 0.05
-    weight_decay: float = 0.0
-    schedule: str = "linear"
-    label_smoothing: float = 0.0
-    batch_size: int = 64
-    num_epochs: int = 6
-    seed: int = 0
-    precision: str = "auto"
-    sync_batch_norm: bool = False
-    held_out: bool = False
+    data: str = setting(
+        "subset", "the 7,000 images that come with the package, or all 70,000", ("subset", "full"))
+    image_size: int = setting(28, "height and width in pixels that the images are resized to")
+    depth: int = setting(18, "layers of the network", tuple(MODELS))
+    shortcuts: bool = setting(True, "residual connections, or a plain network of the same layers")
+    stem: str = setting(
+        "7x7", "first convolution; with stride 2 if 7x7, and with pooling unless 3x3", STEMS)
+    normalize: bool = setting(
+        False, "subtract the mean of the training images, divide by their standard deviation")
+    flip: bool = setting(False, "mirror each training image with a probability of one half")
+    shift: int = setting(0, "pixels by which training images are moved at random, at most")
+    optimizer: str = setting("SGD", "kind of gradient descent", tuple(OPTIMIZERS))
+    lr: float = setting(0.05, "learning rate; with a schedule, the highest")
+    weight_decay: float = setting(
+        0.0, "for the weights of convolutions and linear layers, not for biases and batch norm")
+    schedule: str = setting(
+        "linear", "how the learning rate changes; linear falls to zero in a straight line, "
+        "one-cycle rises for the first quarter and falls to zero along a cosine", SCHEDULES)
+    label_smoothing: float = setting(
+        0.0, "share of the probability that is taken from the right class and spread over all")
+    batch_size: int = setting(64, "images a step, of all processes together")
+    num_epochs: int = setting(6, "passes over the training images")
+    seed: int = setting(0, "of the weights and of all that is random in the batches")
+    precision: str = setting(
+        "auto", "arithmetic; auto takes bfloat16 where this machine is much faster in it",
+        PRECISIONS)
+    sync_batch_norm: bool = setting(
+        False, "with several processes: batch norm over all of a batch, not each process's part")
+    held_out: bool = setting(
+        False, "measure accuracy on training images that are held back, not on the test images")
 
     def __post_init__(self):
-        for field in fields(self):
-            value, (kinds, words) = getattr(self, field.name), KINDS[field.type]
-            too_large = 2 if field.type is bool else 2**63
-            if not isinstance(value, kinds) or (isinstance(value, int) and abs(value) >= too_large):
-                raise ValueError(f"{field.name} must be {words}, got {reprlib.repr(value)}")
-        expect_sizes(image_size=self.image_size, batch_size=self.batch_size, num_epochs=self.num_epochs)
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
+        for item in fields(self):
+            value, choices = getattr(self, item.name), item.metadata["choices"]
+            types, kind = KINDS[item.type]
+            largest = 1 if item.type is bool else 2**63 - 1
+            if not isinstance(value, types) or (isinstance(value, int) and abs(value) > largest):
+                raise ValueError(f"{item.name} must be {kind}, got {reprlib.repr(value)}")
+            if choices and value not in choices:
+                raise ValueError(f"{item.name} must be one of {', '.join(map(str, choices))}, "
+                                 f"got {value!r}")
+        expect_sizes(image_size=self.image_size, batch_size=self.batch_size,
+                     num_epochs=self.num_epochs)
         if not 0 < self.lr < float("inf"):
             raise ValueError(f"lr must be above 0 and finite, got {self.lr!r}")
         if not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(f"weight_decay must be at least 0 and finite, got {self.weight_decay!r}")
+            raise ValueError(f"weight_decay must be at least 0 and finite, got "
+                             f"{self.weight_decay!r}")
         if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must be from 0 and below 1, got {self.label_smoothing!r}")
+            raise ValueError(f"label_smoothing must be from 0 and below 1, got "
+                             f"{self.label_smoothing!r}")
         if not 0 <= self.shift < 28:
             raise ValueError(f"shift must be from 0 to 27 pixels, got {self.shift!r}")
 
@@ -99,22 +101,18 @@ class RunSettings:
         return f"ResNet-{self.depth}" if self.shortcuts else f"plain-{self.depth}"
 
 
-KINDS = {str: (str, "a string"), bool: (int, "True or False"), int: (int, "a whole number of 64 bits"),
-         float: ((float, int), "a number")}
-CHOICES = {"data": ("subset", "full"), "depth": tuple(MODELS), "stem": STEMS, "optimizer": tuple(OPTIMIZERS),
-           "schedule": SCHEDULES, "precision": PRECISIONS}
-
+# --- recipes ---
 
 @dataclass(frozen=True)
 class Rung:
-    """A step on the way from the article's settings to today's: what changes, in words, and the settings then."""
+    """A step on the way from the article's settings to today's: the change, and the settings."""
 
     change: str
     settings: RunSettings
 
 
 def _climb(settings, *changes):
-    """A `Rung` for each pair of words and changed settings; each keeps the changes of those before it."""
+    """A `Rung` for each pair of words and changed settings; it keeps the changes before it."""
     rungs = []
     for words, changed in changes:
         settings = replace(settings, **changed)
@@ -122,7 +120,8 @@ def _climb(settings, *changes):
     return tuple(rungs)
 
 
-ARTICLE = RunSettings(data="full", image_size=96, batch_size=256, schedule="constant", num_epochs=10)
+ARTICLE = RunSettings(
+    data="full", image_size=96, batch_size=256, schedule="constant", num_epochs=10)
 LADDER = _climb(
     ARTICLE,
     ("the article, at 28 pixels", {"image_size": 28}),
@@ -134,52 +133,42 @@ LADDER = _climb(
     ("batches of 128", {"batch_size": 128}),
     ("a stem for small images", {"stem": "3x3"}),
 )
-
-
-def _rung(change):
-    return next(rung.settings for rung in LADDER if rung.change == change)
-
-
 RECIPES = {
     "quick": RunSettings(),
     "article": ARTICLE,
     "modern": LADDER[-1].settings,  # what ten years taught, all of it
-    "fast": replace(_rung("one-cycle learning rate"), num_epochs=3),  # for a class that has three minutes
+    "fast": replace(LADDER[3].settings, num_epochs=3),  # for a class that has three minutes
 }
 
 
+# --- runs ---
+
 @dataclass
 class PreparedRun:
-    """What a run trains, and on what.
-
-    Attributes:
-        settings: its `RunSettings`.
-        net, optimizer, scheduler, loss: ready for `fit`; the scheduler is None if the learning rate stays.
-        train_iter, test_iter: batches.
-        generator: where all that is random in the batches comes from.
-    """
+    """What `fit` needs for a run, and how to go on with one later."""
 
     settings: RunSettings
     net: nn.Module
     train_iter: ImageBatches
     test_iter: ImageBatches
     optimizer: torch.optim.Optimizer
-    scheduler: object
+    scheduler: object  # of the learning rate; None if it stays
     loss: nn.Module
-    generator: torch.Generator
+    generator: torch.Generator  # of all that is random in the batches
 
     def fit(self, **kwargs):
-        """The generator `fit` for this run; a wrapped net, other batches and whatever else it takes can be given.
+        """The generator `fit` for this run; arguments of `fit` replace what this run has.
 
-        The history's `config` gets the settings too, but names the number of epochs and the precision of `fit`.
+        The history's `config` gets the settings too, but names the number of epochs and the
+        precision of `fit`.
         """
         history = kwargs.setdefault("history", History())
-        progress = fit(**{"net": self.net, "train_iter": self.train_iter, "test_iter": self.test_iter,
-                          "num_epochs": self.settings.num_epochs, "optimizer": self.optimizer,
-                          "scheduler": self.scheduler, "loss": self.loss, "precision": self.settings.precision,
-                          **kwargs})
-        history.config |= {**asdict(self.settings), "model": self.settings.model,
-                           **{name: history.config[name] for name in ("num_epochs", "precision")}}
+        own = {"net": self.net, "train_iter": self.train_iter, "test_iter": self.test_iter,
+               "optimizer": self.optimizer, "scheduler": self.scheduler, "loss": self.loss,
+               "num_epochs": self.settings.num_epochs, "precision": self.settings.precision}
+        progress = fit(**{**own, **kwargs})
+        of_fit = {name: history.config[name] for name in ("num_epochs", "precision")}
+        history.config |= {**asdict(self.settings), "model": self.settings.model, **of_fit}
         return progress
 
     def state_dict(self):
@@ -192,63 +181,23 @@ class PreparedRun:
     def load_state_dict(self, state):
         """Bring everything into the state that `state_dict` described.
 
-        Only what training changes is taken from there: the settings decide the rest, such as the momentum.
-
         Raises:
-            ValueError: it is not the state of such a run; this one may have been changed in part then.
+            ValueError: it is not the state of such a run; a part may have been loaded then.
         """
         try:
-            self._load_weights(state["net"])
-            self._load_optimizer(state["optimizer"])
+            self.net.load_state_dict(state["net"])
+            self.optimizer.load_state_dict(state["optimizer"])
             if self.scheduler:
-                self._load_scheduler(state["scheduler"]["last_epoch"])
+                self.scheduler.load_state_dict(state["scheduler"])
             self.generator.set_state(state["batches"])
             torch.set_rng_state(state["torch"])
-            if len(state["cuda"]) == torch.cuda.device_count():  # on another machine its GPUs' states mean nothing
+            if len(state["cuda"]) == torch.cuda.device_count():  # else: on another machine
                 torch.cuda.set_rng_state_all(state["cuda"])
-        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever does not fit
             reason = str(error).split("\n")[0]
-            raise ValueError(f"this is not the state of a run of {self.settings.model} with {self.settings.optimizer} "
-                             f"({type(error).__name__}: {reason})") from None
-
-    def _load_weights(self, weights):
-        for name, own in self.net.state_dict().items():
-            _check_kind(name, weights[name], own.shape, own.dtype)
-        self.net.load_state_dict(weights)
-
-    def _load_optimizer(self, saved):
-        kind, options = OPTIMIZERS[self.settings.optimizer]
-        sample = nn.Parameter(torch.zeros(1))  # after a step it shows what such an optimiser keeps for a weight
-        sample.grad = torch.zeros(1)
-        example = kind([sample], lr=self.settings.lr, **options)
-        example.step()
-        kept = {name: value for name, value in example.state[sample].items() if value is not None}
-        state, own = {}, self.optimizer.state_dict()["param_groups"]
-        params = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for i, p in enumerate(params if kept else []):
-            state[i] = {name: saved["state"][i][name] for name in kept}
-            for name, value in kept.items():
-                _check_kind(name, state[i][name], p.shape if value.dim() else value.shape, value.dtype)
-        rates = [group["lr"] for group in saved["param_groups"]]
-        if len(rates) != len(own) or not all(isinstance(lr, (float, int)) and 0 <= lr < math.inf for lr in rates):
-            raise ValueError(f"learning rates {reprlib.repr(rates)}")
-        groups = [{**group, "lr": lr} for group, lr in zip(own, rates, strict=True)]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-    def _load_scheduler(self, steps):
-        total = self.settings.num_epochs * len(self.train_iter)
-        if not isinstance(steps, int) or not 0 <= steps <= total:
-            raise ValueError(f"{reprlib.repr(steps)} steps of a schedule of {total}")
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.scheduler.load_state_dict({**self.scheduler.state_dict(), "last_epoch": steps, "_step_count": steps + 1,
-                                        "_last_lr": rates})
-
-
-def _check_kind(name, tensor, shape, dtype):
-    """Raise ValueError unless it is a tensor of this shape and type."""
-    if not torch.is_tensor(tensor) or tensor.shape != shape or tensor.dtype != dtype:
-        kind = f"{tuple(tensor.shape)} {tensor.dtype}" if torch.is_tensor(tensor) else type(tensor).__name__
-        raise ValueError(f"{name} is {kind}, not {tuple(shape)} {dtype}")
+            raise ValueError(
+                f"this is not the state of a run of {self.settings.model} with "
+                f"{self.settings.optimizer} ({type(error).__name__}: {reason})") from None
 
 
 def prepare_run(settings, device=None, root=None):
@@ -267,41 +216,57 @@ def prepare_run(settings, device=None, root=None):
     generator = torch.Generator().manual_seed(settings.seed)
     train_iter, test_iter = _load_batches(settings, device, root, generator)
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(settings.seed)  # not those of GPUs: weights begin on the CPU
-        net = MODELS[settings.depth](shortcuts=settings.shortcuts, stem=settings.stem).apply(init_weights).to(device)
+        torch.default_generator.manual_seed(settings.seed)  # weights begin on the CPU
+        net = MODELS[settings.depth](shortcuts=settings.shortcuts, stem=settings.stem)
+        net = net.apply(init_weights).to(device)
     optimizer = _make_optimizer(settings, net)
     scheduler = _make_scheduler(settings, optimizer, settings.num_epochs * len(train_iter))
     loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
-    return PreparedRun(settings, net, train_iter, test_iter, optimizer, scheduler, loss, generator)
+    return PreparedRun(
+        settings, net, train_iter, test_iter, optimizer, scheduler, loss, generator)
 
 
 def _load_batches(settings, device, root, generator):
-    data = load_fashion_mnist_subset() if settings.data == "subset" else load_fashion_mnist(root)
+    """The `ImageBatches` to train and to test on."""
+    is_subset = settings.data == "subset"
+    data = load_fashion_mnist_subset() if is_subset else load_fashion_mnist(root)
     train, test = (data.train_images, data.train_labels), (data.test_images, data.test_labels)
     if settings.held_out:  # the same images whatever the seed
-        order = torch.randperm(len(data.train_labels), generator=torch.Generator().manual_seed(0))
-        num_held_out = round(SHARE_HELD_OUT * len(order))
-        train, test = (tuple(tensor[part] for tensor in train) for part in (order[num_held_out:], order[:num_held_out]))
+        order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(0))
+        held_out, kept = order.tensor_split([round(SHARE_HELD_OUT * len(order))])
+        test = [tensor[held_out] for tensor in train]
+        train = [tensor[kept] for tensor in train]
     scale = {}
     if settings.normalize:
         pixels = train[0].float() / 255
         scale = {"mean": pixels.mean().item(), "std": pixels.std().item()}
-    return (ImageBatches(*train, settings.batch_size, True, settings.image_size, device, generator,
-                         flip=settings.flip, shift=settings.shift, **scale),
-            ImageBatches(*test, settings.batch_size, False, settings.image_size, device, **scale))
+    train_iter = ImageBatches(
+        *train, settings.batch_size, True, settings.image_size, device, generator,
+        flip=settings.flip, shift=settings.shift, **scale)
+    test_iter = ImageBatches(
+        *test, settings.batch_size, False, settings.image_size, device, **scale)
+    return train_iter, test_iter
 
 
 def _make_optimizer(settings, net):
+    """The optimiser; weight decay spares biases and batch norm, which are vectors."""
     kind, options = OPTIMIZERS[settings.optimizer]
-    decayed, others = ([p for p in net.parameters() if (p.dim() > 1) == is_matrix] for is_matrix in (True, False))
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    decayed = [p for p in net.parameters() if p.dim() > 1]
+    others = [p for p in net.parameters() if p.dim() <= 1]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay},
+              {"params": others, "weight_decay": 0.0}]
     return kind(groups, lr=settings.lr, **options)
 
 
 def _make_scheduler(settings, optimizer, steps):
+    """The scheduler of the learning rate for so many steps; None if it stays.
+
+    Source of one-cycle: Smith, Topin, "Super-Convergence" (2018).
+    """
     if settings.schedule == "linear":
         return torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
     if settings.schedule == "one-cycle":
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=max(steps, 5), pct_start=0.25,
-                                                   cycle_momentum=False)  # with 4 steps it divides by zero
+        return torch.optim.lr_scheduler.OneCycleLR(  # with 4 steps it divides by zero
+            optimizer, settings.lr, total_steps=max(steps, 5), pct_start=0.25,
+            cycle_momentum=False)
     return None
