@@ -1,11 +1,10 @@
 """Figures in one style: live curves (`Animator`), lines (`plot`), images (`show_images`).
 
-Figures of `Animator` and `subplots` are plain `matplotlib.figure.Figure` objects, sent to the notebook as PNG:
-nothing appears twice at the end of a cell, and they may be drawn in a thread. Those of `plot` and `show_images` are
-pyplot's. matplotlib is imported when the first figure is made.
+For notebooks, scripts and the explorers. Figures of `Animator`, `subplots` and `drawing` are
+unknown to pyplot: nothing appears twice at the end of a cell, and threads may draw. Those of
+`plot` and `show_images` are pyplot's. matplotlib is imported when the first figure is made.
 """
 
-import base64
 import contextlib
 import functools
 import html
@@ -15,30 +14,36 @@ import re
 import sys
 import threading
 import time
-import weakref
 
 import numpy as np
+
+from resnet_helpers.cells import PIXELS_PER_INCH, CellPicture, notebook_shell, picture_output
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK = PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 WHITE, GREY, PALE_GREY, PALE_BLUE = "#ffffff", "#6b6b6b", "#f4f4f4", "#e3f1fa"
 TEXT_GREEN, TEXT_ORANGE = "#007F5C", "#B84F00"  # the same hues, dark enough for words on white
-RUN_CURVES = ("train loss", "train acc", "test acc")  # of a training run, everywhere in this order
-PIXELS_PER_INCH = 100  # on the page; the PNG has twice as many, for sharp text on fine screens
+GRID = "#DDDDDD"
+FORMATS = ("-", "--", "-.", ":")  # of curves, in this order
+RUN_CURVES = ("train loss", "train acc", "test acc")  # of a training run, in this order
 
-# What `to_svg` turns these colours into under a dark JupyterLab theme: light on dark, the same hue.
-DARK = {"#0072B2": "#56B4E9", "#D55E00": "#FF9A4D", "#009E73": "#2FD4A7", "#000000": "#F0F0F0",
-        TEXT_GREEN: "#2FD4A7", TEXT_ORANGE: "#FF9A4D",
-        WHITE: "#111111", GREY: "#B0B0B0", PALE_GREY: "#2B2B2B", PALE_BLUE: "#12354A", "#DDDDDD": "#444444"}
+# What `to_svg` makes of these colours under a dark JupyterLab theme: light on dark, the same hue.
+DARK = {
+    BLUE: "#56B4E9", ORANGE: "#FF9A4D", GREEN: "#2FD4A7", BLACK: "#F0F0F0",
+    TEXT_GREEN: "#2FD4A7", TEXT_ORANGE: "#FF9A4D", WHITE: "#111111", GREY: "#B0B0B0",
+    PALE_GREY: "#2B2B2B", PALE_BLUE: "#12354A", GRID: "#444444",
+}
 
+
+# --- figures ---
 
 def style():
     """The matplotlib settings of all figures, as a dict."""
     from cycler import cycler
     return {
         "axes.prop_cycle": cycler(color=PALETTE), "axes.grid": True, "axes.axisbelow": True,
-        "axes.spines.top": False, "axes.spines.right": False, "grid.color": "#DDDDDD",
+        "axes.spines.top": False, "axes.spines.right": False, "grid.color": GRID,
         "lines.linewidth": 2, "font.size": 12, "axes.titlesize": 12, "legend.frameon": False,
         "figure.facecolor": "white", "image.cmap": "gray", "figure.dpi": PIXELS_PER_INCH,
     }
@@ -51,7 +56,7 @@ _SETTINGS_LOCK = threading.RLock()
 def _settings(values):
     """matplotlib's settings changed for a moment, also while another thread draws.
 
-    `rc_context` would put all settings back when it ends, and so undo what another thread has changed meanwhile.
+    `rc_context` would put back all settings, and so undo what another thread has changed.
     """
     import matplotlib
     with _SETTINGS_LOCK:
@@ -76,7 +81,8 @@ def subplots(nrows=1, ncols=1, figsize=(5, 3.5), in_pyplot=False, **kwargs):
         in_pyplot: make it pyplot's current figure all the same.
 
     Returns:
-        (fig, axes): a Figure, which is its own picture where a notebook displays it, and one Axes or an array of them.
+        (fig, axes): a Figure, which is its own picture where a notebook displays it, and one Axes
+        or an array of them.
     """
     with _settings(style()):
         options = {"figsize": figsize, "dpi": PIXELS_PER_INCH, "layout": "constrained"}
@@ -95,41 +101,16 @@ def _figure_class():
 
     class PictureFigure(Figure):
         def _repr_mimebundle_(self, include=None, exclude=None):
-            return _picture_of(self, repr(self), to_png(self))
+            return picture_output(self, repr(self), to_png(self))
 
     return PictureFigure
 
 
-def _picture_of(fig, alt, png):
-    """(data, metadata) of a figure as an output of a cell, in its size on the page."""
-    width, height = (round(inches * PIXELS_PER_INCH) for inches in fig.get_size_inches())
-    return ({"image/png": base64.b64encode(png).decode(), "text/plain": alt},
-            {"image/png": {"width": width, "height": height, "alt": alt}})
-
-
-def show(fig, alt):
-    """Show a figure as the output of the cell; outside a notebook do nothing.
+def drawing(width, height):
+    """An empty figure to draw on, whose coordinates are inches from the lower left.
 
     Args:
-        fig: a Figure, of `subplots` or of pyplot.
-        alt: what is to be seen, in a sentence, for readers who do not see it.
-    """
-    if notebook_shell() is None:
-        return
-    CellPicture().update(fig, alt)
-    if "matplotlib.pyplot" in sys.modules:
-        sys.modules["matplotlib.pyplot"].close(fig)  # else the inline backend shows it once more
-
-
-def to_png(fig, scale=2):
-    """The figure as PNG bytes, `scale` pixels for each pixel on the page."""
-    file = io.BytesIO()
-    fig.savefig(file, format="png", dpi=scale * PIXELS_PER_INCH)
-    return file.getvalue()
-
-
-def drawing(width, height):
-    """An empty figure to draw on, `width` x `height` inches, whose coordinates are inches from the lower left.
+        width, height: in inches.
 
     Returns:
         (fig, axes): a Figure unknown to pyplot, and Axes that fill it and have no frame.
@@ -143,52 +124,99 @@ def drawing(width, height):
     return fig, ax
 
 
-def to_svg(fig, alt):
-    """The figure as an <svg> element for a page, as wide as the page allows and at most as wide as the figure.
+def draw_pixels(ax, rgb, extent, zorder=0):
+    """A picture in a `drawing`, each of its pixels a rectangle.
 
-    It takes a fraction of the time of a PNG, stays sharp at any zoom, and follows JupyterLab's theme: the colours of
-    `DARK` change with it, and the paper is the page's. `alt` is what screen readers say.
+    Args:
+        rgb: array (height, width, 3), the first row on top.
+        extent: (left, right, bottom, top) in inches.
+    """
+    ax.imshow(rgb, extent=extent, interpolation="none", aspect="auto", zorder=zorder)
+
+
+def show(fig, alt):
+    """Show a figure as the output of the cell; outside a notebook do nothing.
+
+    Args:
+        fig: a Figure, of `subplots` or of pyplot.
+        alt: what is to be seen, in a sentence, for readers who do not see it.
+    """
+    if notebook_shell() is None:
+        return
+    CellPicture().update(fig, alt, png=lambda: to_png(fig))
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close(fig)  # else the inline backend shows it once more
+
+
+# --- figures on a page ---
+
+def to_png(fig, scale=2):
+    """The figure as PNG bytes, `scale` pixels for each pixel on the page."""
+    file = io.BytesIO()
+    fig.savefig(file, format="png", dpi=scale * PIXELS_PER_INCH)
+    return file.getvalue()
+
+
+def to_svg(fig, alt):
+    """The figure as an <svg> element for a page, at most as wide as the figure and the page.
+
+    It takes a fraction of the time of a PNG, stays sharp at any zoom, and follows JupyterLab's
+    theme: the colours of `DARK` change with it, and the paper is the page's.
+
+    Args:
+        alt: what screen readers say.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     file, dpi, has_paper = io.StringIO(), fig.dpi, fig.patch.get_visible()
     fig.patch.set_visible(False)
     try:
         with _settings({"svg.fonttype": "none", "svg.hashsalt": "resnet_helpers"}):
-            FigureCanvasSVG(fig).print_svg(file, metadata={"Date": None})  # savefig would draw everything twice
+            # savefig would draw everything twice
+            FigureCanvasSVG(fig).print_svg(file, metadata={"Date": None})
     finally:
         fig.patch.set_visible(has_paper)
         fig.set_dpi(dpi)
     picture = file.getvalue()
     picture = picture[picture.index("<svg"):]
     view_box = re.search(r'viewBox="[^"]*"', picture).group()
-    picture = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", picture, flags=re.DOTALL)
+    for element in ("metadata", "style"):
+        picture = re.sub(f"<{element}[^>]*>.*?</{element}>", "", picture, flags=re.DOTALL)
     width = round(fig.get_size_inches()[0] * PIXELS_PER_INCH)
-    opening = (f'<svg class="rh-picture" role="img" aria-label="{html.escape(alt)}" {view_box} '
-               f'style="width: {width}px; max-width: 100%; height: auto; display: block">')
-    return _SVG_STYLE + opening + re.sub(r'style="[^"]*"', lambda style: _HEX_COLOUR.sub(_themed, style.group()),
-                                         picture[picture.index(">") + 1:])
+    opening = (
+        f'<svg class="rh-picture" role="img" aria-label="{html.escape(alt)}" {view_box} '
+        f'style="width: {width}px; max-width: 100%; height: auto; display: block">')
+    content = picture[picture.index(">") + 1:]
+    return _SVG_STYLE + opening + re.sub(r'style="[^"]*"', _with_theme, content)
 
 
-def _themed(match):
+def _with_theme(style):
+    """A style attribute (a match) whose colours follow the theme."""
+    return _HEX_COLOUR.sub(_themed_colour, style.group())
+
+
+def _themed_colour(match):
     colour = match.group().lower()
     return f"var(--rh-{colour[1:]}, {colour})" if colour in _DARK else colour
 
 
 _DARK = {light.lower(): dark.lower() for light, dark in DARK.items()}
 _HEX_COLOUR = re.compile(r"(?<=: )#[0-9a-fA-F]{6}\b")
-# Black is what matplotlib does not write out. The style holds for the whole page, hence the names of its own.
-_SVG_STYLE = ("<style>.rh-picture { fill: var(--rh-000000, #000000); background: var(--rh-ffffff, #ffffff); "
-              "stroke-linejoin: round; stroke-linecap: butt } "
-              '[data-jp-theme-light="false"] { '
-              + "; ".join(f"--rh-{light[1:]}: {dark}" for light, dark in _DARK.items()) + " }</style>")
+# Black is what matplotlib does not write out. The style holds for the whole page, hence its names.
+_SVG_STYLE = (
+    "<style>.rh-picture { fill: var(--rh-000000, #000000); background: var(--rh-ffffff, #ffffff); "
+    'stroke-linejoin: round; stroke-linecap: butt } [data-jp-theme-light="false"] { '
+    + "; ".join(f"--rh-{light[1:]}: {dark}" for light, dark in _DARK.items()) + " }</style>")
 
+
+# --- live curves ---
 
 class Animator:
     """Curves that grow in place while a loop runs.
 
-    One picture in the output of the cell is updated; text printed before it stays. Drawing is limited to a few
-    times a second and to a share of the time, and the last state is always drawn at the end of the cell.
-    Outside a notebook nothing is drawn; `savefig`, and `fig` itself, give the picture anywhere.
+    One picture in the output of the cell is updated; text printed before it stays. Drawing is
+    limited to a few times a second and to a share of the time, and the last state is always drawn
+    at the end of the cell. Outside a notebook nothing is drawn; `savefig`, and `fig` itself, give
+    the picture anywhere.
 
     Args:
         xlabel, ylabel: axis labels.
@@ -198,21 +226,23 @@ class Animator:
         fmts: matplotlib format per curve, repeated if there are more curves.
         nrows, ncols: a grid of axes; the curves go into the first, `animator.axes[0]`.
         figsize: width and height in inches, 100 pixels each.
-        picture: where to draw: None means an output of the cell that adds points; else an object with the methods
-            of `CellPicture`.
+        picture: where to draw: None means an output of the cell that adds points; else an object
+            with the methods of `cells.CellPicture`.
         share_of_time: how much of the time drawing may take, above 0 and at most 1.
-        in_pyplot: make the figure pyplot's current one, for `pyplot.show` and `pyplot.savefig` in a script.
+        in_pyplot: make the figure pyplot's current one, for `pyplot.show` and `pyplot.savefig` in
+            a script.
 
     Attributes:
         fig, axes: the Figure and the list of its Axes.
         X, Y: the points, a list of numbers per curve.
     """
 
-    def __init__(self, xlabel=None, ylabel=None, legend=None, xlim=None, ylim=None, xscale="linear",
-                 yscale="linear", fmts=("-", "--", "-.", ":"), nrows=1, ncols=1, figsize=(5, 3.5), picture=None,
-                 share_of_time=0.01, in_pyplot=False):
+    def __init__(self, xlabel=None, ylabel=None, legend=None, xlim=None, ylim=None,
+                 xscale="linear", yscale="linear", fmts=FORMATS, nrows=1, ncols=1,
+                 figsize=(5, 3.5), picture=None, share_of_time=0.01, in_pyplot=False):
         if not 0 < share_of_time <= 1:
-            raise ValueError(f"share_of_time must be above 0 and at most 1, got {share_of_time!r}")
+            raise ValueError(
+                f"share_of_time must be above 0 and at most 1, got {share_of_time!r}")
         self.fig, axes = subplots(nrows, ncols, figsize, in_pyplot, squeeze=False)
         self.axes = list(axes.flat)
         self.legend, self.fmts = list(legend or []), fmts
@@ -220,12 +250,11 @@ class Animator:
         _set_axes(self.axes[0], *self._config)
         self.axes[0].margins(0, tight=False)
         self.X, self.Y, self.lines, self._has_no_marker = [], [], [], []
-        self._raster = _Raster(self.fig)
-        self.alt = f"Curves of {', '.join(map(str, self.legend)) or 'values'} against {xlabel or 'x'}"
-        self._picture = picture or CellPicture()
-        self._share_of_time = share_of_time
-        self._next_draw, self._cost, self._has_limits = 0.0, math.inf, False
-        self._pending = False
+        names = ", ".join(map(str, self.legend)) or "values"
+        self.alt = f"Curves of {names} against {xlabel or 'x'}"
+        self._raster, self._picture = _Raster(self.fig), picture or CellPicture()
+        self._share_of_time, self._next_draw, self._cost = share_of_time, 0.0, math.inf
+        self._has_limits = self._pending = False
 
     def add(self, x, y):
         """Add a point to each curve.
@@ -238,8 +267,9 @@ class Animator:
         x = list(x) if _is_several(x) else [x] * len(y)
         while len(self.lines) < len(y):
             self._add_line()
-        points = [(i, float(a), float(b)) for i, (a, b) in enumerate(zip(x, y, strict=False))
-                  if a is not None and b is not None]  # fewer values: the first curves
+        points = [(i, float(a), float(b))
+                  for i, (a, b) in enumerate(zip(x, y, strict=False))  # fewer: the first curves
+                  if a is not None and b is not None]
         for i, a, b in points:
             self.X[i].append(a)
             self.Y[i].append(b)
@@ -253,29 +283,31 @@ class Animator:
         if not self._pending or not self._picture.is_possible():
             return
         start = time.perf_counter()
-        self._picture.update(self.fig, self.alt, at_end_of_cell=self._finish, png=lambda: self._raster.png(self.lines))
+        self._picture.update(self.fig, self.alt, png=lambda: self._raster.png(self.lines),
+                             at_end_of_cell=self._finish)
         self._pending = False
         end = time.perf_counter()
         self._cost = min(self._cost, end - start)  # the first one also loads fonts
         self._next_draw = end + max(0.25, (1 / self._share_of_time - 1) * self._cost)
 
-    def _finish(self):
-        """Draw all anew: the cell may have changed the figure after its last point, and lines may meet the legend."""
-        self._pending, self._raster.seen = True, None
-        self.draw()
-
     def config_axes(self):
-        """Set labels, limits, scales and legend of the first axes: for code that clears them and draws by itself."""
+        """Set labels, limits, scales and legend: for code that clears the axes and draws itself."""
         _set_axes(self.axes[0], *self._config, self.legend)
 
     def savefig(self, path, **kwargs):
-        """Write the picture to a file; the arguments are those of matplotlib's `Figure.savefig`."""
+        """Write the picture to a file; the arguments are those of `Figure.savefig`."""
         self.fig.savefig(path, **{"dpi": 2 * PIXELS_PER_INCH, **kwargs})
+
+    def _finish(self):
+        """Draw all anew: the cell may have changed the figure, and lines may meet the legend."""
+        self._pending, self._raster.seen = True, None
+        self.draw()
 
     def _add_line(self):
         i = len(self.lines)
         label = str(self.legend[i]) if i < len(self.legend) else None
-        self.lines += self.axes[0].plot([], [], self.fmts[i % len(self.fmts)], label=label, linewidth=2)
+        fmt = self.fmts[i % len(self.fmts)]
+        self.lines += self.axes[0].plot([], [], fmt, label=label, linewidth=2)
         self._has_no_marker.append(self.lines[-1].get_marker() == "None")
         self.X.append([])
         self.Y.append([])
@@ -287,8 +319,8 @@ class Animator:
         for i, _, _ in points:
             line, X = self.lines[i], self.X[i]
             line.set_data(X, self.Y[i])
-            if self._has_no_marker[i]:
-                line.set_marker("." if len(X) <= 30 else "")  # a single point has no line to be seen by
+            if self._has_no_marker[i]:  # a single point has no line to be seen by
+                line.set_marker("." if len(X) <= 30 else "")
         ax = self.axes[0]
         if any(self.X):
             self._fit_limits(ax, points)
@@ -296,9 +328,13 @@ class Animator:
             ax.set_ylim(0, 1, auto=True)  # matplotlib would mark the surroundings of 0
 
     def _fit_limits(self, ax, points):
-        """Make room for the points, up to the next ticks: the less often the limits change, the less is to be drawn."""
+        """Make room for the points, up to the next ticks.
+
+        The less often the limits change, the less is to be drawn.
+        """
         (left, right), (bottom, top) = map(sorted, (ax.get_xlim(), ax.get_ylim()))
-        if self._has_limits and all(left <= x <= right and bottom <= y <= top for _, x, y in points):
+        is_inside = all(left <= x <= right and bottom <= y <= top for _, x, y in points)
+        if self._has_limits and is_inside:
             return
         self._has_limits = True
         with _settings({"axes.autolimit_mode": "round_numbers"}):
@@ -323,96 +359,35 @@ class _Raster:
 
     def png(self, lines):
         """PNG bytes, twice as many pixels as on the page."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from PIL import Image
         if self.seen != self._all_else():
-            self.fig.set_dpi(2 * PIXELS_PER_INCH)
-            self.canvas = FigureCanvasAgg(self.fig)
-            for line in lines:
-                line.set_animated(True)  # not to be drawn with the rest
-            try:
-                self.canvas.draw()
-            finally:
-                for line in lines:
-                    line.set_animated(False)
-            self.background = self.canvas.copy_from_bbox(self.fig.bbox)
-            self.seen = self._all_else()
+            self._draw_background(lines)
         self.canvas.restore_region(self.background)
         for line in lines:
             line.axes.draw_artist(line)
-        file = io.BytesIO()
-        Image.fromarray(np.asarray(self.canvas.buffer_rgba())[:, :, :3]).save(file, "png", compress_level=1)
+        file, rgb = io.BytesIO(), np.asarray(self.canvas.buffer_rgba())[:, :, :3]
+        Image.fromarray(rgb).save(file, "png", compress_level=1)
         return file.getvalue()
 
+    def _draw_background(self, lines):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        self.fig.set_dpi(2 * PIXELS_PER_INCH)
+        self.canvas = FigureCanvasAgg(self.fig)
+        for line in lines:
+            line.set_animated(True)  # not to be drawn with the rest
+        try:
+            self.canvas.draw()
+        finally:
+            for line in lines:
+                line.set_animated(False)
+        self.background = self.canvas.copy_from_bbox(self.fig.bbox)
+        self.seen = self._all_else()
+
     def _all_else(self):
-        """What of the background is looked at: limits, scales, titles, and how many things are drawn in it."""
-        return [(ax.get_xlim(), ax.get_ylim(), ax.get_xscale(), ax.get_yscale(), ax.get_title(), ax.get_xlabel(),
-                 ax.get_ylabel(), len(ax.get_children())) for ax in self.fig.axes]
-
-
-class CellPicture:
-    """One PNG output of a cell, replaced in place by `update`; a new one if another cell runs by then."""
-
-    def __init__(self):
-        self.handle = self.cell = None
-
-    def is_possible(self):
-        """Is there a notebook to draw in?"""
-        return notebook_shell() is not None
-
-    def is_current(self):
-        """Is the picture where the reader looks, in the output of the cell that runs?"""
-        shell = notebook_shell()
-        return shell is None or self.cell == shell.execution_count
-
-    def update(self, fig, alt, at_end_of_cell=None, png=None):
-        """Show the figure; `at_end_of_cell` is called when the cell ends, for what was left undrawn till then.
-
-        `png` is a function that gives the figure as PNG faster than `to_png` does.
-        """
-        from IPython.display import display
-        shell = notebook_shell()
-        data, metadata = _picture_of(fig, alt, png() if png else to_png(fig))
-        is_current = self.is_current()
-        if is_current and self.handle is not None:
-            self.handle.update(data, metadata=metadata, raw=True)
-            return
-        self.cell = shell.execution_count
-        self.handle = display(data, metadata=metadata, raw=True, display_id=True)
-        _note_when_cleared(self, shell.display_pub)
-        if at_end_of_cell and not is_current:
-            def finish(*_):
-                shell.events.unregister("post_run_cell", finish)
-                self.cell = shell.execution_count  # IPython 8 has counted on by now, IPython 9 has not
-                at_end_of_cell()
-                self.cell = None
-            shell.events.register("post_run_cell", finish)
-
-
-_shown = weakref.WeakSet()  # pictures to be shown anew after `clear_output`
-
-
-def _note_when_cleared(picture, publisher):
-    """Let a picture know when the cell's code clears its outputs, which takes the picture away."""
-    _shown.add(picture)
-    clear = publisher.clear_output
-    if getattr(clear, "tells_pictures", False):
-        return
-
-    @functools.wraps(clear)
-    def clear_output(*args, **kwargs):
-        for shown in _shown:
-            shown.handle = None
-        clear(*args, **kwargs)
-
-    clear_output.tells_pictures = True
-    publisher.clear_output = clear_output
-
-
-def notebook_shell():
-    """IPython's shell, if it talks to a notebook (JupyterLab, VS Code, Colab, nbclient), else None."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return shell if hasattr(shell, "kernel") else None
+        """What of the background is looked at, with the number of things drawn in it."""
+        return [(ax.get_xlim(), ax.get_ylim(), ax.get_xscale(), ax.get_yscale(), ax.get_title(),
+                 ax.get_xlabel(), ax.get_ylabel(), len(ax.get_children()))
+                for ax in self.fig.axes]
 
 
 def _set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, legend=None):
@@ -425,18 +400,24 @@ def _set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, legend=None):
         axes.legend(legend)
 
 
+# --- lines and images, as in the article ---
+
 def set_figsize(figsize=(3.5, 2.5)):
-    """Set the size in inches of the figures that pyplot makes from now on; `plot` and `Animator` have a `figsize`."""
+    """Set the size in inches of the figures that pyplot makes from now on.
+
+    `plot` and `Animator` have a `figsize` of their own.
+    """
     import matplotlib.pyplot as plt
     plt.rcParams["figure.figsize"] = figsize
 
 
 def plot(X, Y=None, xlabel=None, ylabel=None, legend=None, xlim=None, ylim=None, xscale="linear",
-         yscale="linear", fmts=("-", "--", "-.", ":"), figsize=(5, 3.5), axes=None):
+         yscale="linear", fmts=FORMATS, figsize=(5, 3.5), axes=None):
     """Draw one or several curves.
 
     Args:
-        X: x values, or a list with those of each curve. Without Y these are the y values, against 0, 1, 2, ...
+        X: x values, or a list with those of each curve. Without Y these are the y values, against
+            0, 1, 2, ...
         Y: y values, or a list with those of each curve. One X serves all of them.
         xlabel, ylabel, legend, xlim, ylim, xscale, yscale, fmts: as for `Animator`.
         figsize: size in inches, if there is no figure yet.
@@ -452,10 +433,11 @@ def plot(X, Y=None, xlabel=None, ylabel=None, legend=None, xlim=None, ylim=None,
     if len(X) == 1:
         X = X * len(Y)
     if len(X) != len(Y):
-        raise ValueError(f"there are {len(X)} lists of x values for {len(Y)} curves: give one, or one for each")
+        raise ValueError(f"there are {len(X)} lists of x values for {len(Y)} curves: give one, or "
+                         f"one for each")
     with _settings(style()):
         if axes is None:
-            axes = plt.figure(figsize=figsize).gca() if not plt.get_fignums() else plt.gca()
+            axes = plt.gca() if plt.get_fignums() else plt.figure(figsize=figsize).gca()
         axes.cla()
         for i, (x, y) in enumerate(zip(X, Y, strict=True)):
             axes.plot(x, y, fmts[i % len(fmts)])
@@ -464,8 +446,9 @@ def plot(X, Y=None, xlabel=None, ylabel=None, legend=None, xlim=None, ylim=None,
 
 def _curves(values):
     """A list of arrays, one per curve, from numbers, a list of curves, arrays or tensors."""
-    one_curve = np.ndim(values[0]) == 0 if isinstance(values, (list, tuple)) else np.ndim(values) == 1
-    return [_to_array(v) for v in ([values] if one_curve else values)]
+    is_list = isinstance(values, (list, tuple))
+    is_one_curve = np.ndim(values[0]) == 0 if is_list else np.ndim(values) == 1
+    return [_to_array(v) for v in ([values] if is_one_curve else values)]
 
 
 def _to_array(values):
@@ -476,8 +459,8 @@ def show_images(imgs, num_rows, num_cols, titles=None, scale=1.5):
     """Show images in a grid.
 
     Args:
-        imgs: tensors or arrays (H, W), (1, H, W) or (H, W, colours), or PIL images; at most num_rows * num_cols
-            of them are shown.
+        imgs: tensors or arrays (H, W), (1, H, W) or (H, W, colours), or PIL images; at most
+            num_rows * num_cols of them are shown.
         titles: one per image; images beyond them have none.
         scale: side of a grid cell in inches.
 
@@ -488,23 +471,25 @@ def show_images(imgs, num_rows, num_cols, titles=None, scale=1.5):
         ValueError: a colour image of shape (colours, H, W).
     """
     import matplotlib.pyplot as plt
-    pictures = [_picture(i, img) for i, img in zip(range(num_rows * num_cols), imgs, strict=False)]
-    with _settings({**style(), "axes.grid": False, "figure.max_open_warning": 0}):  # a script shows them in the end
-        _, axes = plt.subplots(num_rows, num_cols, figsize=(num_cols * scale, num_rows * scale),
-                               squeeze=False, layout="constrained")
+    arrays = [_image_array(i, img)
+              for i, img in zip(range(num_rows * num_cols), imgs, strict=False)]
+    # A script shows them all in the end: no warning about many open figures.
+    with _settings({**style(), "axes.grid": False, "figure.max_open_warning": 0}):
+        _, axes = plt.subplots(num_rows, num_cols, squeeze=False, layout="constrained",
+                               figsize=(num_cols * scale, num_rows * scale))
         for ax in axes.flat:
             ax.axis("off")
-        for i, (ax, picture) in enumerate(zip(axes.flat, pictures, strict=False)):
-            ax.imshow(picture)
+        for i, (ax, array) in enumerate(zip(axes.flat, arrays, strict=False)):
+            ax.imshow(array)
             if titles is not None and i < len(titles):
                 ax.set_title(titles[i], fontsize=10)
     return axes.flatten()
 
 
-def _picture(i, img):
+def _image_array(i, img):
     """Image number `i` as matplotlib takes it, an array (H, W) or (H, W, colours)."""
     img = _to_array(img)
     if img.ndim == 3 and img.shape[0] in (3, 4) and img.shape[2] not in (3, 4):
-        raise ValueError(f"image {i} has the shape {img.shape}, with its colours first: img.permute(1, 2, 0) puts them "
-                         f"last")
+        raise ValueError(f"image {i} has the shape {img.shape}, with its colours first: "
+                         f"img.permute(1, 2, 0) puts them last")
     return img[0] if img.ndim == 3 and img.shape[0] == 1 else img

@@ -30,7 +30,6 @@ from resnet_helpers.errors import DatasetUnavailableError
 from resnet_helpers.experiments import block_feature_maps
 from resnet_helpers.function_classes import fit_class
 from resnet_helpers.models import Residual
-from resnet_helpers.pixels import Pixels
 from resnet_helpers.plotting import drawing
 from resnet_helpers.widgets import BlockExplorer, FunctionClassExplorer, ModelExplorer
 from resnet_helpers.widgets.block_explorer import describe_block
@@ -548,7 +547,7 @@ def test_drawing_of_a_block_has_the_costs_of_both_paths():
 
 
 def pictures(fig):
-    return [artist for artist in fig.axes[0].artists if isinstance(artist, Pixels)]
+    return list(fig.axes[0].images)
 
 
 def test_drawing_of_a_block_shows_a_map_for_each_edge():

@@ -11,11 +11,12 @@ import torch
 from traitlets import TraitError
 
 import resnet_helpers as d2l
+from resnet_helpers import cells
 from resnet_helpers.diagrams import draw_runs
 from resnet_helpers.runs import recipes
 from resnet_helpers.runs.background import BackgroundRun
 from resnet_helpers.runs.recipes import RunSettings
-from resnet_helpers.widgets import TrainingPanel, explorer
+from resnet_helpers.widgets import TrainingPanel
 from resnet_helpers.widgets.training_panel import FinishedRun, describe_run, duration, run_table
 
 SETTINGS = {"num_epochs": 1, "batch_size": 10}
@@ -174,7 +175,7 @@ def test_running_the_cell_again_ends_the_old_run_and_keeps_the_list(few_images, 
 
 def test_running_a_cell_with_two_panels_again_keeps_both_lists(few_images, tmp_path, monkeypatch):
     def run_cell(number):
-        monkeypatch.setattr(explorer, "running_cell", lambda: ("cell", number))
+        monkeypatch.setattr(cells, "running_cell", lambda: ("cell", number))
         return [TrainingPanel(folder=tmp_path, **SETTINGS) for _ in range(2)]
 
     old = run_cell(1)

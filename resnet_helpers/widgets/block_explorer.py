@@ -10,6 +10,7 @@ from resnet_helpers.data import FASHION_MNIST_CLASSES
 from resnet_helpers.diagrams import draw_block, path_costs
 from resnet_helpers.experiments import block_feature_maps
 from resnet_helpers.widgets.explorer import (
+    FITTING,
     ROW,
     Explorer,
     OneOf,
@@ -25,14 +26,16 @@ MAX_CHANNELS, MAX_SIZE = 64, 56
 
 
 class BlockExplorer(Explorer):
-    """A `Residual` block drawn with the shape on every edge, what both paths cost, and real feature maps.
+    """A `Residual` block drawn with the shape on every edge, its costs, and real feature maps.
 
-    If branch and shortcut cannot be added, it says why, and has a button for each change that mends it.
+    If branch and shortcut cannot be added, it says why, and has a button for each change that
+    mends it.
 
     Args, and attributes to read or set:
-        use_1x1conv, strides, input_channels, num_channels: as for `Residual`; channels from 1 to 64, strides 1 or 2.
+        use_1x1conv, strides, input_channels, num_channels: as for `Residual`; channels from 1 to
+            64, strides 1 or 2.
         size: height and width of the image in pixels, 1 to 56.
-        shortcut_kernel_size: 1 for the true 1x1 convolution, 3 for the one in the article's listing.
+        shortcut_kernel_size: 1 for the true 1x1 convolution, 3 for the article's.
         image: which image goes in: a class name of Fashion-MNIST.
     """
 
@@ -48,34 +51,36 @@ class BlockExplorer(Explorer):
         self._mending = widgets.HBox(layout=ROW)
         self.above = (self._mending,)
         traits = self.traits()
+        kernel_sizes = (("conv3: true 1×1", 1), ("conv3: article's 3×3", 3))
         return {"use_1x1conv": switch("use_1x1conv"),
                 "strides": choice("strides", (1, 2)),
-                "shortcut_kernel_size": choice("conv3", (("conv3: true 1×1", 1), ("conv3: article's 3×3", 3))),
+                "shortcut_kernel_size": choice("conv3", kernel_sizes),
                 "input_channels": number("input_channels", traits["input_channels"]),
                 "num_channels": number("num_channels", traits["num_channels"]),
                 "size": number("image size", traits["size"]),
                 "image": dropdown("image", FASHION_MNIST_CLASSES)}
 
     def _picture(self):
-        block = {"input_channels": self.input_channels, "num_channels": self.num_channels,
-                 "use_1x1conv": self.use_1x1conv, "strides": self.strides, "size": self.size}
-        costs = block_costs(**block, shortcut_kernel_size=self.shortcut_kernel_size)
-        maps = block_feature_maps(FASHION_MNIST_CLASSES.index(self.image), **block,
-                                  shortcut_kernel_size=self.shortcut_kernel_size)
+        block = {name: getattr(self, name) for name in (
+            "input_channels", "num_channels", "use_1x1conv", "strides", "size")}
+        kernel_size = {"shortcut_kernel_size": self.shortcut_kernel_size}
+        costs = block_costs(**block, **kernel_size)
+        label = FASHION_MNIST_CLASSES.index(self.image)
         self._offer(block_remedies(**block))
-        return draw_block(costs, maps), describe_block(costs, self.use_1x1conv, self.strides)
+        return (draw_block(costs, block_feature_maps(label, **block, **kernel_size)),
+                describe_block(costs, self.use_1x1conv, self.strides))
 
     def _offer(self, remedies):
         """A button for each change that would make the block work; none if it works."""
-        old, self._mending.children = self._mending.children, [
-            self._button(change) for change in remedies]
+        old = self._mending.children
+        self._mending.children = [self._button(change) for change in remedies]
         for widget in old:
             close_all(widget)
 
     def _button(self, change):
         call = ", ".join(f"{name}={value}" for name, value in change.items())
         button = widgets.Button(description=f"Set {call}", tooltip=f"mends the block: {call}",
-                                layout={"width": "max-content"})
+                                layout=FITTING)
         button.on_click(functools.partial(self._set, change))
         return button
 
@@ -87,15 +92,17 @@ class BlockExplorer(Explorer):
 
 def describe_block(costs, use_1x1conv, strides):
     """A `BlockCosts` in a sentence: the call and its output shape, or why there is none."""
-    call = (f"Residual({costs.input_shape[0]}, {costs.branch_shape[0]}, use_1x1conv={use_1x1conv}, "
-            f"strides={strides})")
+    call = (f"Residual({costs.input_shape[0]}, {costs.branch_shape[0]}, "
+            f"use_1x1conv={use_1x1conv}, strides={strides})")
     if costs.shortcut and costs.shortcut[0].operation.startswith("3"):
         call += " with the article's 3×3 conv3"
     if costs.output_shape:
         return (f"{call}: input shape {costs.input_shape}, output shape {costs.output_shape}. "
-                f"Costs: branch {path_costs(costs.branch)}; shortcut {path_costs(costs.shortcut)}.")
+                f"Costs: branch {path_costs(costs.branch)}; "
+                f"shortcut {path_costs(costs.shortcut)}.")
     shapes = f"the branch brings {costs.branch_shape}, the shortcut {costs.shortcut_shape}"
     if costs.error:
-        return f"{call} gives no output: {shapes}, and they cannot be added. torch says: {costs.error}."
-    return (f"{call} is refused: {shapes}. torch would say nothing and stretch the shortcut, which is not what a block "
-            "means.")
+        return (f"{call} gives no output: {shapes}, and they cannot be added. torch says: "
+                f"{costs.error}.")
+    return (f"{call} is refused: {shapes}. torch would say nothing and stretch the shortcut, "
+            f"which is not what a block means.")

@@ -8,7 +8,7 @@ from resnet_helpers.widgets.explorer import Explorer, OneOf, Real, Whole, choice
 
 
 class FunctionClassExplorer(Explorer):
-    """Fits step functions of growing complexity to data, and shows how near the class comes to f*.
+    """Fits step functions of growing complexity to data, and shows how near they come to f*.
 
     Args, and attributes to read or set:
         complexity: k, 1 to 6.
@@ -38,7 +38,7 @@ class FunctionClassExplorer(Explorer):
 
 
 def describe_class_fit(fit):
-    """A `ClassFit` in a sentence: the distance, and whether the last step of complexity brought the class nearer."""
+    """A `ClassFit` in a sentence: the distances, and where the last step of complexity led."""
     k, distances = fit.complexity, fit.class_distances[fit.nested]
     family = "nested" if fit.nested else "not nested"
     text = (f"F{k} ({family}): its best function is {distances[k - 1]:.3f} from f*, "
@@ -46,6 +46,7 @@ def describe_class_fit(fit):
     if k == 1:
         return text
     step = distances[k - 1] - distances[k - 2]
-    change = ("is farther from f* than" if step > 1e-9 else "is nearer to f* than" if step < -1e-9
-              else "is as far from f* as")
+    change = "is as far from f* as"
+    if abs(step) > 1e-9:
+        change = "is farther from f* than" if step > 0 else "is nearer to f* than"
     return f"{text} F{k} {change} F{k - 1}."

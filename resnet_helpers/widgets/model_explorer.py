@@ -10,7 +10,7 @@ from resnet_helpers.widgets.explorer import Explorer, OneOf, Whole, choice, numb
 
 
 class ModelExplorer(Explorer):
-    """A ResNet drawn to scale, above a table of its stages: shapes, blocks, parameters, multiply-adds, memory.
+    """A ResNet drawn to scale, above a table of its stages: shapes, blocks, costs, memory.
 
     Args, and attributes to read or set:
         depth: 18, 34, 50, 101 or 152.
@@ -40,7 +40,8 @@ class ModelExplorer(Explorer):
                 "batch_size": number("batch size", traits["batch_size"])}
 
     def _picture(self):
-        stages = model_costs(self.depth, self.size, self.num_classes, self.in_channels, self.shortcuts)
+        stages = model_costs(self.depth, self.size, self.num_classes, self.in_channels,
+                             self.shortcuts)
         self._table.value = stage_table(stages, self.batch_size)
         name = f"ResNet-{self.depth}" if self.shortcuts else f"Plain net of {self.depth} layers"
         return (draw_resnet(stages, self.size, self.in_channels, self.shortcuts),
@@ -50,27 +51,32 @@ class ModelExplorer(Explorer):
 def describe_model(name, stages, batch_size):
     """Totals of a tuple of `StageCosts` in a sentence."""
     parameters, multiply_adds, activations = totals(stages)
-    return (f"{name}: {parameters:,} parameters, {multiply_adds / 1e9:.3g} billion multiply-adds for one image; "
-            f"training with a batch of {batch_size} keeps {bytes_in_words(activations * batch_size)} of activations.")
+    return (f"{name}: {parameters:,} parameters, {multiply_adds / 1e9:.3g} billion multiply-adds "
+            f"for one image; training with a batch of {batch_size} keeps "
+            f"{bytes_in_words(activations * batch_size)} of activations.")
 
 
 def totals(stages):
-    """(parameters, multiply-adds, bytes of activations), summed over `StageCosts`, for one image."""
+    """(parameters, multiply-adds, bytes of activations) of all `StageCosts`, for one image."""
     return tuple(sum(getattr(stage, what) for stage in stages)
                  for what in ("parameters", "multiply_adds", "activation_bytes"))
 
 
 def stage_table(stages, batch_size):
     """`StageCosts` as an HTML table, a row per stage and one for all of them."""
-    head = ("stage", "blocks", "output shape", "parameters", "multiply-adds", f"activations, batch of {batch_size}")
-    rows = [(stage.name, len(stage.blocks) or "", "×".join(map(str, stage.shape)), stage.parameters,
-             stage.multiply_adds, stage.activation_bytes) for stage in stages]
+    head = ("stage", "blocks", "output shape", "parameters", "multiply-adds",
+            f"activations, batch of {batch_size}")
+    rows = [(stage.name, len(stage.blocks) or "", "×".join(map(str, stage.shape)),
+             stage.parameters, stage.multiply_adds, stage.activation_bytes) for stage in stages]
     rows.append(("together", sum(len(stage.blocks) for stage in stages), "", *totals(stages)))
-    return table(head, [(*row[:-1], bytes_in_words(row[-1] * batch_size)) for row in rows],
-                 "For one image, except the last column: what training keeps in float32 for the backward pass. "
-                 "Multiply-adds: convolutions and linear layer.")
+    rows = [(*row, bytes_in_words(activations * batch_size)) for *row, activations in rows]
+    return table(head, rows,
+                 "For one image, except the last column: what training keeps in float32 for the "
+                 "backward pass. Multiply-adds: convolutions and linear layer.")
 
 
 def bytes_in_words(n):
     """Bytes as text in the unit that suits: 12,345,678 is 11.8 MiB."""
-    return f"{n / 2**30:.2f} GiB" if n >= 2**30 else f"{n / 2**20:.1f} MiB" if n >= 2**20 else f"{n / 2**10:.1f} KiB"
+    if n >= 2**30:
+        return f"{n / 2**30:.2f} GiB"
+    return f"{n / 2**20:.1f} MiB" if n >= 2**20 else f"{n / 2**10:.1f} KiB"
