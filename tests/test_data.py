@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mirror import DEAD, Mirror, assert_is, damage, serving, use_mirrors, write
+from mirror import DEAD, Mirror, assert_is, damage, serving, use_mirrors, web_page, write
 from PIL import Image
 from torchvision import transforms
 
@@ -292,8 +292,8 @@ def test_cache_comes_before_debians_folder_and_debians_before_the_network(
 
 def test_download_fills_the_cache_once_from_the_first_mirror_that_works(
         idx, tmp_path, monkeypatch):
-    with serving(Mirror(idx)) as mirror:
-        use_mirrors(monkeypatch, [DEAD, mirror.url], mirror.resources)
+    with serving(Mirror(idx, web_page)) as wrong, serving(Mirror(idx)) as mirror:
+        use_mirrors(monkeypatch, [DEAD, wrong.url, mirror.url], mirror.resources)
         assert_is(d2l.load_fashion_mnist(), idx)
         assert_is(d2l.load_fashion_mnist(), idx)
         assert mirror.downloaded_once() == set(mirror.files)

@@ -49,13 +49,11 @@ def test_another_history_is_refused_in_a_sentence(tmp_path, content):
     assert str(error.value).startswith(f"{path} is not a training history that this version")
 
 
-def test_histories_of_this_package_are_read(tmp_path):
-    histories = {name: d2l.load_recording(name) for name in d2l.list_recordings()}
-    histories |= {"whole": whole_history(), "nothing": History(),
-                  "a note": History(config={"note": ["a", {"b": 1}]})}
-    for name, history in histories.items():
+def test_histories_that_were_saved_are_read(tmp_path):
+    for history in (whole_history(), History(), History(config={"note": ["a", {"b": 1}]}),
+                    d2l.load_recording("fast-seed0")):
         history.save(tmp_path / "run.json")
-        assert History.load(tmp_path / "run.json") == history, name
+        assert History.load(tmp_path / "run.json") == history
 
 
 def test_a_history_that_went_through_an_editor_of_windows_is_read(tmp_path):
@@ -79,24 +77,18 @@ def test_the_panel_tells_what_is_wrong_with_a_file(tmp_path, name, said):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
-def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+@pytest.mark.parametrize("read", [History.load, load_checkpoint])
+def test_a_named_pipe_is_not_waited_for_and_a_missing_file_is_no_damaged_one(tmp_path, read):
     os.mkfifo(tmp_path / "pipe")
-    for read in (load_checkpoint, History.load):
-        with pytest.raises(ValueError, match="pipe .*it is a folder or a device, not a file"):
-            read(tmp_path / "pipe")
-
-
-def test_a_file_that_is_not_there_is_no_damaged_one(tmp_path):
-    for read in (History.load, load_checkpoint):
-        with pytest.raises(FileNotFoundError, match="run.pt"):
-            read(tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="pipe .*it is a folder or a device, not a file"):
+        read(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError, match="run.pt"):
+        read(tmp_path / "run.pt")
 
 
 # --- checkpoints ---
 
-class Command:
-    """What a pickle turns into a command when it is loaded."""
-
+class Command:  # what pickle runs when it loads it
     def __reduce__(self):
         return os.system, ("echo owned > owned",)
 
@@ -119,12 +111,11 @@ def test_what_a_checkpoint_holds_is_read(tmp_path):
     (content_with(format=checkpoints.FORMAT.replace("1", "2")), "unknown format .*version 2"),
     (content_with(settings=None), "TypeError"), (content_with(settings={"deep": 18}), "deep"),
     (content_with(settings={"depth": 19}), "depth must be one of"),
-    (content_with(settings={"depth": "18"}), "depth must be"),
     (content_with(settings={"\x1b[2Jowned": 1}), r"\?\[2Jowned"),  # commands no terminal
     (content_with(history={}), "ValueError"), (content_with(history=None), "ValueError"),
     (content_with(state=Command()), "more than tensors"), (torch.nn.Linear(1, 1), "more than"),
     ({"a.weight": torch.ones(1)}, r"a state_dict: net.load_state_dict\(torch.load\(path"),
-], ids=range(14))
+], ids=range(13))
 def test_another_checkpoint_is_refused_in_a_sentence(tmp_path, monkeypatch, content, reason):
     monkeypatch.chdir(tmp_path)
     torch.save(content, "run.pt")
@@ -192,10 +183,9 @@ def are_same(a, b):
 
 @pytest.mark.parametrize("change", [
     dict.clear, lambda state: state["net"].clear(), lambda state: state.update(net=[1]),
-    lambda state: state["net"].update(more=torch.zeros(1)),
     lambda state: state["optimizer"].update(param_groups=[]),
     lambda state: state.update(scheduler=None), lambda state: state.update(torch="seed"),
-    lambda state: state.update(batches=torch.zeros(3, dtype=torch.uint8))], ids=range(8))
+    lambda state: state.update(batches=torch.zeros(3, dtype=torch.uint8))], ids=range(7))
 def test_another_state_is_refused_in_a_line_and_stays(
         few_images, narrow_net, tmp_path, capsys, change):
     path, run = tmp_path / "run.pt", prepare_run(RunSettings(batch_size=20), "cpu")
