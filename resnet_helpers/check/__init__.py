@@ -1,6 +1,6 @@
-"""Exercises that check themselves: `check.residual_block(MyResidual)` says what is right or wrong about an answer.
+"""Exercises that check themselves: `check.residual_block(MyResidual)` says what is right or wrong.
 
-A check never raises; it returns a `Verdict`. What is solved is kept in a file of the reader's, see `progress_file`.
+For readers, in the notebooks, and for teachers, who grade a folder of them with `check.grade`.
 """
 
 from resnet_helpers.check.attempts import progress_file, summarize
@@ -37,16 +37,16 @@ from resnet_helpers.check.notebook4 import (
 )
 from resnet_helpers.check.verdicts import EXERCISES, Verdict
 
-_hints_given = {}
+_hints_given = {}  # name of an exercise -> how many
 
 
 def progress():
-    """Which exercises of the four notebooks are solved, drawn; and the file in which that is kept."""
+    """Which exercises of the four notebooks are solved, drawn; and where that is kept."""
     return summarize(EXERCISES)
 
 
 def hint(name):
-    """The next hint for an exercise; each call says a little more, and after the last it begins again.
+    """The next hint for an exercise; each says a little more, and after the last they begin again.
 
     Args:
         name: as in `check.NAME`, for example "residual_block".
@@ -58,18 +58,19 @@ def hint(name):
     if name not in EXERCISES:
         raise ValueError(f"there is no exercise {name!r}; those there are: {', '.join(EXERCISES)}")
     exercise = EXERCISES[name]
-    number = _hints_given.get(name, 0) % len(exercise.hints)
-    _hints_given[name] = number + 1
-    text = f"hint {number + 1} of {len(exercise.hints)}: {exercise.hints[number]}"
-    if number + 1 == len(exercise.hints):
-        text += "\nThat was the last one; a folded cell below the check, if your copy has it, holds a solution."
+    number = _hints_given.get(name, 0) % len(exercise.hints) + 1
+    _hints_given[name] = number
+    text = f"hint {number} of {len(exercise.hints)}: {exercise.hints[number - 1]}"
+    if number == len(exercise.hints):
+        text += "\nThat was the last one; a folded cell below the check may hold a solution."
     return Verdict(exercise.title, "open", text)
 
 
 __all__ = [
-    "EXERCISES", "Verdict", "block_parameters", "block_questions", "block_shapes", "bottleneck_block", "broken_blocks",
-    "chance_level", "class_questions", "evaluate_accuracy", "hint", "identity_initialization", "identity_layer",
-    "mend_training_loop", "model_parameters", "model_questions", "model_shapes", "nested_or_not", "own_family",
-    "preactivation_block", "progress", "progress_file", "quick_run", "resnet34_and_50", "residual_block", "small_net",
+    "EXERCISES", "Verdict", "block_parameters", "block_questions", "block_shapes",
+    "bottleneck_block", "broken_blocks", "chance_level", "class_questions", "evaluate_accuracy",
+    "hint", "identity_initialization", "identity_layer", "mend_training_loop", "model_parameters",
+    "model_questions", "model_shapes", "nested_or_not", "own_family", "preactivation_block",
+    "progress", "progress_file", "quick_run", "resnet34_and_50", "residual_block", "small_net",
     "small_stem", "training_questions",
 ]
