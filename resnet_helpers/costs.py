@@ -1,12 +1,13 @@
-"""What a network costs: the shape, parameters, multiply-adds and memory of each step, read off its layers.
+"""What a network costs: shape, parameters, multiply-adds and memory of each step, from its layers.
 
-Nothing is computed with numbers: the layers say their sizes, and the shapes follow. So even ResNet-152 is counted
-in a few milliseconds, while the models themselves stay on torch's "meta" device, which holds no weights.
+For notebook 3 and the explorers. Nothing is computed with numbers: the layers say their sizes, and
+the shapes follow. So even ResNet-152 is counted in a few milliseconds, while the models themselves
+stay on torch's "meta" device, which holds no weights.
 """
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -25,8 +26,8 @@ class Step:
         operation: what it does, for example "3×3 conv".
         stride: of a convolution or pooling, else None.
         parameters: numbers that training changes.
-        multiply_adds: of convolutions and linear layers. By convention those of other layers are not counted (they
-            are few), nor are biases.
+        multiply_adds: of convolutions and linear layers. By convention those of other layers are
+            not counted (they are few), nor are biases.
         shape: of what comes out: (C, H, W), or (C,) after flattening.
         kept_bytes: what training keeps of it in float32 until the backward pass.
     """
@@ -43,37 +44,40 @@ class Step:
 def layer_step(name, layer, shape):
     """The `Step` of one layer for an input of `shape`, without the batch dimension.
 
-    What autograd keeps: a convolution's output, because the batch norm behind it needs its input; a ReLU's output,
-    which the next layer needs too; the position of each maximum. What comes out of a batch norm is not kept.
+    What autograd keeps: a convolution's output, because the batch norm behind it needs its input;
+    a ReLU's output, which the next layer needs too; the position of each maximum. What comes out
+    of a batch norm is not kept.
 
     Raises:
         TypeError: a layer of a kind that ResNets do not have.
     """
-    size, stride, multiply_adds, kept = shape[1:], None, 0, 0
+    stride, multiply_adds, kept, out = None, 0, 0, shape
     match layer:
         case nn.Conv2d():
-            k, stride, padding = layer.kernel_size[0], layer.stride[0], layer.padding[0]
-            out = (layer.out_channels, *(window_positions(n, k, stride, padding) for n in size))
+            k, stride = layer.kernel_size[0], layer.stride[0]
+            sides = (window_positions(n, k, stride, layer.padding[0]) for n in shape[1:])
+            operation, out = f"{k}×{k} conv", (layer.out_channels, *sides)
             multiply_adds = math.prod(out) * layer.in_channels * k * k
-            kept, operation = math.prod(out) * FLOAT32_BYTES, f"{k}×{k} conv"
+            kept = math.prod(out) * FLOAT32_BYTES
         case nn.MaxPool2d():
-            k, stride, padding = layer.kernel_size, layer.stride, layer.padding
-            out = (shape[0], *(window_positions(n, k, stride, padding) for n in size))
-            kept, operation = math.prod(out) * (FLOAT32_BYTES + INDEX_BYTES), f"{k}×{k} max pool"
+            k, stride = layer.kernel_size, layer.stride
+            sides = (window_positions(n, k, stride, layer.padding) for n in shape[1:])
+            operation, out = f"{k}×{k} max pool", (shape[0], *sides)
+            kept = math.prod(out) * (FLOAT32_BYTES + INDEX_BYTES)
         case nn.BatchNorm2d():
-            out, operation = shape, "batch norm"
+            operation = "batch norm"
         case nn.ReLU():
-            out, kept, operation = shape, math.prod(shape) * FLOAT32_BYTES, "ReLU"
+            operation, kept = "ReLU", math.prod(shape) * FLOAT32_BYTES
         case nn.AdaptiveAvgPool2d():
-            out, kept, operation = (shape[0], 1, 1), shape[0] * FLOAT32_BYTES, "average pool"
+            operation, out, kept = "average pool", (shape[0], 1, 1), shape[0] * FLOAT32_BYTES
         case nn.Flatten():
-            out, operation = (math.prod(shape),), "flatten"
+            operation, out = "flatten", (math.prod(shape),)
         case nn.Linear():
-            out, operation = (layer.out_features,), "linear"
+            operation, out = "linear", (layer.out_features,)
             multiply_adds = layer.in_features * layer.out_features
         case _:
-            raise TypeError(f"the costs of a {type(layer).__name__} are not known here, only those of the layers "
-                            f"that ResNets are built of")
+            raise TypeError(f"the costs of a {type(layer).__name__} are not known here, only those "
+                            f"of the layers that ResNets are built of")
     return Step(name, operation, stride, count_parameters(layer), multiply_adds, out, kept)
 
 
@@ -82,26 +86,32 @@ def window_positions(n, kernel_size, stride, padding):
     return (n + 2 * padding - kernel_size) // stride + 1
 
 
+# --- a block ---
+
 def block_steps(block, shape):
-    """The steps of a residual or plain block for an input of `shape` (C, H, W), on each of its two paths.
+    """The steps of a residual or plain block on each of its two paths.
+
+    Args:
+        shape: (C, H, W) of the input.
 
     Returns:
-        (branch, shortcut): two tuples of `Step`. The shortcut is empty if it passes its input on unchanged or if
-        the block has none. The ReLU after the addition belongs to neither.
+        (branch, shortcut): two tuples of `Step`. The shortcut is empty if it passes its input on
+        unchanged or if the block has none. The ReLU after the addition belongs to neither.
     """
     num_convs = 3 if isinstance(block, Bottleneck) else 2
-    branch = []
+    branch, out = [], shape
     for i in range(1, num_convs + 1):
-        for name in (f"conv{i}", f"bn{i}"):
-            branch.append(layer_step(name, getattr(block, name), branch[-1].shape if branch else shape))
+        layers = {f"conv{i}": getattr(block, f"conv{i}"), f"bn{i}": getattr(block, f"bn{i}")}
         if i < num_convs:
-            branch.append(layer_step("relu", nn.ReLU(), branch[-1].shape))
+            layers["relu"] = nn.ReLU()
+        for name, layer in layers.items():
+            branch.append(layer_step(name, layer, out))
+            out = branch[-1].shape
     name = f"conv{num_convs + 1}"
-    shortcut = getattr(block, name)
-    if shortcut is None:
+    layer = getattr(block, name)
+    if layer is None:
         return tuple(branch), ()
-    step = layer_step(name, shortcut, shape)
-    return tuple(branch), (Step(**{**vars(step), "kept_bytes": 0}),)  # no batch norm follows
+    return tuple(branch), (replace(layer_step(name, layer, shape), kept_bytes=0),)  # no batch norm
 
 
 @dataclass(frozen=True)
@@ -112,8 +122,8 @@ class BlockCosts:
         input_shape: (C, H, W).
         branch, shortcut: tuples of `Step`; the shortcut has none without its convolution.
         output_shape: (C, H, W); None if branch and shortcut cannot be added.
-        error: torch's own message in that case, or "" if torch would stretch the shortcut without a word; None if
-            the shapes are the same.
+        error: torch's own message in that case, or "" if torch would stretch the shortcut without
+            a word; None if the shapes are the same.
     """
 
     input_shape: tuple
@@ -133,13 +143,14 @@ class BlockCosts:
         return self.shortcut[-1].shape if self.shortcut else self.input_shape
 
 
-def block_costs(input_channels, num_channels, use_1x1conv=False, strides=1, size=6, shortcut_kernel_size=1):
+def block_costs(input_channels, num_channels, use_1x1conv=False, strides=1, size=6,
+                shortcut_kernel_size=1):
     """Shapes and costs of a `Residual` block for an image of `size` x `size` pixels.
 
     Args:
         input_channels, num_channels, use_1x1conv, strides: as for `Residual`.
         size: height and width of the input in pixels.
-        shortcut_kernel_size: 1, or 3 for the convolution that the article's listing has on the shortcut.
+        shortcut_kernel_size: 1, or 3 for the convolution on the shortcut in the article's listing.
 
     Raises:
         ValueError: a size below 1, or a shortcut that is neither 1x1 nor 3x3.
@@ -164,14 +175,16 @@ def make_block(input_channels, num_channels, use_1x1conv, strides, shortcut_kern
         raise ValueError(f"shortcut_kernel_size must be 1 or 3, got {shortcut_kernel_size!r}")
     block = Residual(input_channels, num_channels, use_1x1conv, strides)
     if use_1x1conv and shortcut_kernel_size == 3:
-        block.conv3 = nn.Conv2d(input_channels, num_channels, kernel_size=3, padding=1, stride=strides)
+        block.conv3 = nn.Conv2d(input_channels, num_channels, kernel_size=3, padding=1,
+                                stride=strides)
     return block
 
 
 def addition_error(branch_shape, shortcut_shape):
-    """What torch says to `Y += X` for examples of these shapes; "" if it says nothing and stretches X.
+    """What torch says to `Y += X` for examples of these shapes; "" if it stretches X in silence.
 
-    The batch has four examples, as in notebook 2. (On the "meta" device torch would put it in other words.)
+    The batch has four examples, as in notebook 2. (On the "meta" device torch would put it in
+    other words.)
     """
     Y, X = torch.empty(4, *branch_shape), torch.empty(4, *shortcut_shape)
     try:
@@ -182,7 +195,7 @@ def addition_error(branch_shape, shortcut_shape):
 
 
 def block_remedies(input_channels, num_channels, use_1x1conv=False, strides=1, size=6):
-    """The changes of one argument, or of two if one is not enough, that let branch and shortcut be added.
+    """The changes of one argument, or if need be of two, that let branch and shortcut be added.
 
     Returns:
         List of dicts {argument: value}; empty if nothing needs to change.
@@ -190,19 +203,21 @@ def block_remedies(input_channels, num_channels, use_1x1conv=False, strides=1, s
     now = {"use_1x1conv": use_1x1conv, "strides": strides, "num_channels": num_channels}
     if block_costs(input_channels, size=size, **now).error is None:
         return []
-    changes = [{"use_1x1conv": True}, {"strides": 1}, {"num_channels": input_channels},
-               {"strides": 1, "num_channels": input_channels}]
     remedies = []
-    for change in changes:
-        sufficient = any(remedy.items() <= change.items() for remedy in remedies)
-        if not sufficient and block_costs(input_channels, size=size, **{**now, **change}).error is None:
-            remedies.append(change)
+    for change in ({"use_1x1conv": True}, {"strides": 1}, {"num_channels": input_channels},
+                   {"strides": 1, "num_channels": input_channels}):
+        less_will_do = any(remedy.items() <= change.items() for remedy in remedies)
+        if not less_will_do:
+            costs = block_costs(input_channels, size=size, **{**now, **change})
+            remedies += [change] if costs.error is None else []
     return remedies
 
 
+# --- a model ---
+
 @dataclass(frozen=True)
 class StageCosts:
-    """One part of a ResNet for one example: the stem, a module of blocks, or the classifier at the end.
+    """One part of a ResNet for one example: the stem, a module of blocks, or the classifier.
 
     Attributes:
         name: "b1" .. "b5" or "linear".
@@ -232,25 +247,32 @@ def model_costs(depth, size=224, num_classes=10, in_channels=1, shortcuts=True, 
         Tuple of `StageCosts`: b1 to b5, then the pooling and linear layer at the end.
 
     Raises:
-        ValueError: a size below 1, a depth that is not in table 1 of the paper, or a stem that there is not.
+        ValueError: a size below 1, a depth that is not in table 1 of the paper, or another stem.
     """
     expect_sizes(size=size, num_classes=num_classes, in_channels=in_channels)
     net = _meta_model(depth, num_classes, in_channels, shortcuts, stem)
+    parts = {"b1": net[0], "b2": net[1], "b3": net[2], "b4": net[3], "b5": net[4],
+             "linear": net[5:]}
     shape, stages = (in_channels, size, size), []
-    for name, part in zip(("b1", "b2", "b3", "b4", "b5", "linear"), (*net[:5], net[5:]), strict=True):
-        steps, blocks = [], []
-        for layer_name, layer in part.named_children():
-            if isinstance(layer, (Residual, Bottleneck)):
-                branch, shortcut = block_steps(layer, shape)
-                blocks.append((branch, shortcut))
-                steps += [*branch, *shortcut, layer_step("relu", nn.ReLU(), branch[-1].shape)]
-            else:
-                steps.append(layer_step(layer_name, layer, shape))
-            shape = steps[-1].shape
-        totals = (sum(getattr(step, what) for step in steps)
-                  for what in ("parameters", "multiply_adds", "kept_bytes"))
-        stages.append(StageCosts(name, tuple(blocks), shape, *totals))
+    for name, part in parts.items():
+        stages.append(_stage_costs(name, part, shape))
+        shape = stages[-1].shape
     return tuple(stages)
+
+
+def _stage_costs(name, part, shape):
+    steps, blocks = [], []
+    for layer_name, layer in part.named_children():
+        if isinstance(layer, (Residual, Bottleneck)):
+            branch, shortcut = block_steps(layer, shape)
+            blocks.append((branch, shortcut))
+            steps += [*branch, *shortcut, layer_step("relu", nn.ReLU(), branch[-1].shape)]
+        else:
+            steps.append(layer_step(layer_name, layer, shape))
+        shape = steps[-1].shape
+    return StageCosts(name, tuple(blocks), shape, sum(step.parameters for step in steps),
+                      sum(step.multiply_adds for step in steps),
+                      sum(step.kept_bytes for step in steps))
 
 
 @functools.lru_cache(maxsize=32)

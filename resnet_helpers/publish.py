@@ -1,4 +1,7 @@
-"""Pages, slides and copies for a class from the notebooks: `python -m resnet_helpers.publish --help`."""
+"""Pages, slides and copies for a class from the notebooks, for teachers.
+
+`python -m resnet_helpers.publish --help` tells how.
+"""
 
 import argparse
 import html
@@ -10,39 +13,36 @@ from urllib.parse import quote
 from resnet_helpers.runs.files import written_whole
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-# What the pages load while they are read, from the folder of that name beside them.
-ASSETS = "assets"
+TITLE = "Learn ResNet in four notebooks"
+ASSETS = "assets"  # the folder beside the pages with what they load while they are read
 INSTALL = "npm install --prefix {} reveal.js@4 mathjax@2 jquery@3 requirejs@2"
-LOCAL = {"reveal": "reveal.js", "mathjax": "mathjax/MathJax.js", "jquery": "jquery/dist/jquery.min.js",
-         "requirejs": "requirejs/require.js"}
+LOCAL = {"reveal": "reveal.js", "mathjax": "mathjax/MathJax.js",
+         "jquery": "jquery/dist/jquery.min.js", "requirejs": "requirejs/require.js"}
 MATHJAX_OPTIONS = "?config=TeX-AMS_CHTML-full,Safe"
 GUIDE = "TEACHING.md"  # not for the class
 SOLUTION = "solution"  # the tag of a cell that solves an exercise
-WORDS_ON_SOLUTIONS = "The folded cell after each exercise (click on its bar to open it) holds a solution. "
+WORDS_ON_SOLUTIONS = (
+    "The folded cell after each exercise (click on its bar to open it) holds a solution. ")
 EPILOG = f"""\
-Pages and slides load reveal.js, MathJax, jQuery and RequireJS from the network while they are read. To do without it,
-run (npm comes with Node.js)
+Pages and slides load reveal.js, MathJax, jQuery and RequireJS from the network while they are
+read. To do without it, run (npm comes with Node.js)
   {INSTALL.format(f"OUT/{ASSETS}")}
 first: pages that are then made in OUT use the copies there, and OUT can be taken along as a whole.
 Speaker notes open with the key S."""
 
 
-def make_parser():
-    """The options."""
-    parser = argparse.ArgumentParser(prog="python -m resnet_helpers.publish", epilog=EPILOG,
-                                     description="Make web pages, slides or copies for a class of all notebooks.",
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=KINDS, help="pages with an index, a slide show per notebook, or notebooks "
-                        "without outputs and solutions")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to; made if it is not there")
-    parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS, metavar="FOLDER",
-                        help="where the notebooks are (those of this course)")
-    return parser
-
-
 def main(arguments=None):
     """The command line; returns the exit status."""
-    parser = make_parser()
+    parser = argparse.ArgumentParser(
+        prog="python -m resnet_helpers.publish", epilog=EPILOG,
+        description="Make web pages, slides or copies for a class of all notebooks.",
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=KINDS, help="pages with an index, a slide show per "
+                        "notebook, or notebooks without outputs and solutions")
+    parser.add_argument("out", type=Path, metavar="OUT",
+                        help="folder to write to; made if it is not there")
+    parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS, metavar="FOLDER",
+                        help="where the notebooks are (those of this course)")
     options = parser.parse_args(arguments)
     paths = sorted(options.notebooks.glob("*.ipynb"))
     if not paths:
@@ -70,44 +70,46 @@ def make_site(paths, out):
         for cell in notebook.cells:
             cell.metadata.pop("transient", None)  # which leaves code out, for slides
         body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
-        titles[path] = _title_of(notebook) or path.stem
-        body = _with_links_to_pages(_with_folded_solutions(_with_descriptions(body, notebook.cells)))
-        yield _write(out / f"{path.stem}.html", body)
-    for path in sorted(paths[0].parent.glob("*.md")):
+        titles[path] = _notebook_title(notebook) or path.stem
+        body = _with_folded_solutions(_with_descriptions(body, notebook.cells))
+        yield _write(out / f"{path.stem}.html", _with_links_to_pages(body))
+    for path in _texts(paths):
         body = markdown2html(path.read_text(encoding="utf-8"))
         titles[path] = path.stem.capitalize()
         yield _write(out / f"{path.stem}.html", _page(titles[path], _with_links_to_pages(body)))
     items = "".join(f'<li><a href="{quote(path.stem)}.html">{html.escape(title)}</a></li>'
                     for path, title in titles.items())
-    yield _write(out / "index.html", _page("Learn ResNet in four notebooks", f"<h1>Learn ResNet in four notebooks</h1>"
-                                                                             f"<ul>{items}</ul>"))
+    yield _write(out / "index.html", _page(TITLE, f"<h1>{TITLE}</h1><ul>{items}</ul>"))
 
 
 def make_slides(paths, out):
     """A slide show per notebook; yields their paths."""
     import nbformat
     from nbconvert import SlidesExporter
-    exporter = SlidesExporter(**_urls(out, "reveal", "mathjax", "jquery", "requirejs"), reveal_number="c/t")
+    urls = _urls(out, "reveal", "mathjax", "jquery", "requirejs")
+    exporter = SlidesExporter(**urls, reveal_number="c/t")
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
         body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
-        shown = [cell for cell in notebook.cells if cell.metadata.get("slideshow", {}).get("slide_type") != "skip"]
+        shown = [cell for cell in notebook.cells
+                 if cell.metadata.get("slideshow", {}).get("slide_type") != "skip"]
         yield _write(out / f"{path.stem}.slides.html", _with_descriptions(body, shown))
 
 
 def make_copies(paths, out):
-    """Copies of the notebooks without outputs and solutions, and of the glossary beside them; yields their paths."""
+    """Notebooks without outputs and solutions, and the glossary beside them; yields their paths."""
     import nbformat
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
         notebook.metadata.pop("widgets", None)
-        notebook.cells = [cell for cell in notebook.cells if SOLUTION not in cell.metadata.get("tags", [])]
+        notebook.cells = [cell for cell in notebook.cells
+                          if SOLUTION not in cell.metadata.get("tags", [])]
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
             cell.source = cell.source.replace(WORDS_ON_SOLUTIONS, "")
         yield _write(out / path.name, nbformat.writes(notebook) + "\n")
-    for path in sorted(paths[0].parent.glob("*.md")):
+    for path in _texts(paths):
         if path.name != GUIDE:
             yield _write(out / path.name, path.read_text(encoding="utf-8"))
 
@@ -115,23 +117,33 @@ def make_copies(paths, out):
 KINDS = {"site": make_site, "slides": make_slides, "class": make_copies}
 
 
+def _texts(paths):
+    """The Markdown files beside the notebooks."""
+    return sorted(paths[0].parent.glob("*.md"))
+
+
 def _urls(out, *names):
-    """Arguments of an exporter that make its pages load the copies in OUT/assets, if they are there."""
+    """Arguments of an exporter whose pages load the copies in OUT/assets, if they are there."""
     folder = Path(ASSETS, "node_modules")
     if not all((out / folder / LOCAL[name]).exists() for name in names):
-        print(f"the pages will need a network, for {', '.join(names)}; --help says how to do without", file=sys.stderr)
+        print(f"the pages will need a network, for {', '.join(names)}; --help says how to do "
+              f"without", file=sys.stderr)
         return {}
     urls = {name: (folder / LOCAL[name]).as_posix() for name in names}
     arguments = {"mathjax_url": urls["mathjax"] + MATHJAX_OPTIONS, "jquery_url": urls["jquery"],
                  "require_js_url": urls["requirejs"]}
-    return arguments | ({"reveal_url_prefix": urls["reveal"]} if "reveal" in urls else {})
+    if "reveal" in urls:
+        arguments["reveal_url_prefix"] = urls["reveal"]
+    return arguments
 
 
-def _title_of(notebook):
+def _notebook_title(notebook):
     """The first heading of a notebook; "" if there is none."""
-    headings = (re.search(r"^# (.+)", cell.source, re.MULTILINE) for cell in notebook.cells
-                if cell.cell_type == "markdown")
-    return next((heading.group(1).replace("`", "") for heading in headings if heading), "")
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            if heading := re.search(r"^# (.+)", cell.source, re.MULTILINE):
+                return heading.group(1).replace("`", "")
+    return ""
 
 
 def _with_links_to_pages(body):
@@ -140,7 +152,10 @@ def _with_links_to_pages(body):
 
 
 def _with_descriptions(body, cells):
-    """Images get the words that these cells hold for readers who do not see them; nbconvert leaves them out."""
+    """Images get the words that these cells hold for readers who do not see them.
+
+    nbconvert leaves them out.
+    """
     words = iter([output.metadata.get("image/png", {}).get("alt", "") for cell in cells
                   for output in cell.get("outputs", []) if "image/png" in output.get("data", {})])
     return re.sub('alt="No description has been provided for this image"',
@@ -149,15 +164,26 @@ def _with_descriptions(body, cells):
 
 def _with_folded_solutions(body):
     """Cells tagged as solutions are folded away: a line to click on opens them."""
-    style = ("<style>.celltag_solution .jp-Cell-inputWrapper { display: none } .celltag_solution.open "
-             ".jp-Cell-inputWrapper { display: block } .celltag_solution::before { content: '▸ solution'; cursor: "
-             "pointer; margin-left: 70px; text-decoration: underline } .celltag_solution.open::before { content: "
-             "'▾ solution' }</style>")
-    script = ("<script>for (const cell of document.querySelectorAll('.celltag_solution')) { cell.tabIndex = 0; "
-              "const toggle = () => cell.classList.toggle('open'); "
-              "cell.addEventListener('click', e => { if (!e.target.closest('.jp-Cell-inputWrapper')) toggle() }); "
-              "cell.addEventListener('keydown', e => { if (e.key === 'Enter') toggle() }) }</script>")
-    return body.replace("</head>", style + "</head>", 1).replace("</body>", script + "</body>", 1)
+    body = body.replace("</head>", f"{_FOLDING_STYLE}</head>", 1)
+    return body.replace("</body>", f"{_FOLDING_SCRIPT}</body>", 1)
+
+
+_FOLDING_STYLE = """<style>
+.celltag_solution .jp-Cell-inputWrapper { display: none }
+.celltag_solution.open .jp-Cell-inputWrapper { display: block }
+.celltag_solution::before { content: '▸ solution'; cursor: pointer; margin-left: 70px;
+  text-decoration: underline }
+.celltag_solution.open::before { content: '▾ solution' }
+</style>"""
+_FOLDING_SCRIPT = """<script>
+for (const cell of document.querySelectorAll('.celltag_solution')) {
+  cell.tabIndex = 0;
+  const toggle = () => cell.classList.toggle('open');
+  cell.addEventListener('click', e => {
+    if (!e.target.closest('.jp-Cell-inputWrapper')) toggle() });
+  cell.addEventListener('keydown', e => { if (e.key === 'Enter') toggle() });
+}
+</script>"""
 
 
 def _page(title, body):
@@ -166,9 +192,11 @@ def _page(title, body):
             f"<body>{body}</body></html>")
 
 
-_PAGE_STYLE = ("<style>body { font: 17px/1.5 sans-serif; max-width: 960px; margin: 2em auto; padding: 0 1em } "
-               "table { border-collapse: collapse } th, td { border-bottom: 1px solid #ddd; padding: 3px 10px; "
-               "text-align: left; vertical-align: top }</style>")
+_PAGE_STYLE = """<style>
+body { font: 17px/1.5 sans-serif; max-width: 960px; margin: 2em auto; padding: 0 1em }
+table { border-collapse: collapse }
+th, td { border-bottom: 1px solid #ddd; padding: 3px 10px; text-align: left; vertical-align: top }
+</style>"""
 
 
 def _write(path, text):
