@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 import resnet_helpers as d2l
 from resnet_helpers.check import notebook4
@@ -28,7 +27,7 @@ def define(source, changes=None):
     for old, new in (changes or {}).items():
         assert old in source, old
         source = source.replace(old, new)
-    names = {"torch": torch, "nn": nn, "F": F, "d2l": d2l}
+    names = {"torch": torch, "nn": nn, "d2l": d2l}
     exec(source, names)
     return list(names.values())[-1]
 
@@ -102,14 +101,11 @@ WRONG_NUMBERS = {
 }
 
 
-def test_chance_level_is_accepted():
-    assert_verdicts(notebook4.chance_level, [(NUMBERS | changes, "", "2.303") for changes in (
-        {}, {"loss": 2.303}, {"loss": 2.3}, {"loss": torch.tensor(10.0).log()},
-        {"steps_64": 94.0, "steps_256": torch.tensor(24)}, {"extra": "ignored"})])
-
-
-def test_chance_level_names_the_mistake():
+def test_chance_level_is_accepted_or_told_its_mistake():
+    right = ({}, {"loss": 2.303}, {"loss": 2.3}, {"loss": torch.tensor(10.0).log()},
+             {"steps_64": 94.0, "steps_256": torch.tensor(24)}, {"extra": "ignored"})
     assert_verdicts(notebook4.chance_level, [
+        *((NUMBERS | changes, "", "2.303") for changes in right),
         ({"accuracy": 0.1}, "no_answer", "'loss'"),
         (NUMBERS | {"steps_64": 93}, "rounded_down", "leave 48 images"),
         (NUMBERS | {"steps_256": 23}, "rounded_down", "leave 112 images"),
@@ -169,11 +165,10 @@ RIGHT_LOOPS = [  # source, and what replaces what in it
     (LOOP, {"zero_grad()": "zero_grad(set_to_none=False)"}),
     (LOOP, {ZERO: "", "l.backward()": "optimizer.zero_grad(); l.backward()"}),
     (LOOP, {"no_grad": "inference_mode"}),
+    (LOOP, {STEP: STEP + "            X.zero_()\n"}),  # it gets copies
     (LOOP, {TRAIN: "", "y_hat =": "net.train(); y_hat ="}),
     (LOOP, {EVAL: "", COUNT: "                net.eval()\n" + COUNT}),
     (LOOP, {"        results": "        net.train()\n        results"}),
-    (LOOP, {"l.item() * len(y)": "l.detach() * y.numel()"}),
-    (LOOP, {EPOCHS: f"    net.to('cpu')\n{EPOCHS}", "net(X)": "net(X.to('cpu'))"}),
     (LOOP, {ZERO: "", "l.backward()": "G = torch.autograd.grad(l, [*net.parameters()])",
             STEP: "            for p, g in zip(net.parameters(), G): p.data -= lr * g\n"}),
     (LOOP, {**OFF, "        results": "        torch.set_grad_enabled(True)\n        results"}),
@@ -185,14 +180,9 @@ WRONG_LOOPS = [  # code, what replaces what in LOOP, and what else the message s
     ("zero_grad_per_epoch", {ZERO: "", TRAIN: TRAIN + ZERO[4:]}, "2 of 3 mended"),
     ("zero_grad_before_step", {ZERO: "", STEP: ZERO + STEP, EVAL: "", **RECORDED}, "0 of 3 mended"),
     ("eval_mode_missing", {EVAL: ""}, "2 of 3 mended", "test batch 1 "),
-    ("eval_mode_missing", {EVAL: "        net.train(epoch > 0)\n"}, "2 of 3 mended"),
     ("no_grad_missing", RECORDED, "2 of 3 mended", "test batch 1 "),
-    ("no_grad_missing",
-     {**RECORDED, COUNT: "                torch.set_grad_enabled(len(y) == 4)\n" + COUNT},
-     "test batch 3 "),
+    ("no_grad_missing", {NO_GRAD: "with torch.set_grad_enabled(epoch > 0):"}, "2 of 3 mended"),
     ("gradients_off", OFF),
-    ("gradients_off", {**OFF, TRAIN: TRAIN + "        torch.set_grad_enabled(True)\n"}),
-    ("train_mode_missing", {TRAIN: "", EPOCHS: f"    net.train()\n{EPOCHS}"}, "1 of epoch 2"),
     ("train_mode_missing", {TRAIN: ""}, "training batch 1 of epoch 2"),
     ("train_mode_missing", {TRAIN: "", "        results": f"{TRAIN}        results"}, "epoch 1"),
     ("train_mode_missing", {STEP: STEP + "            net.eval()\n"}, "batch 2 of epoch 1"),
@@ -204,8 +194,6 @@ WRONG_LOOPS = [  # code, what replaces what in LOOP, and what else the message s
     # other batches
     ("wrong_batch_order", {"in test_iter": "in train_iter"},
      "in epoch 1 of 2 comes training batch 1 where test batch 1 was expected"),
-    ("wrong_batch_order", {"y_hat = net(X)": "y_hat = net(X); net(X)"},
-     "comes training batch 1 where training batch 2 was"),
     ("wrong_batch_order", {STEP: STEP + "            [net(X) for X, _ in test_iter]\n"},
      "comes test batch 1 where training batch 2 was"),
     ("wrong_batch_order", {"(num_epochs)": "(num_epochs + 1)"}, "in epoch 3 of 2", "end was"),
@@ -219,15 +207,11 @@ WRONG_LOOPS = [  # code, what replaces what in LOOP, and what else the message s
     ("mean_of_means", {COUNT: COUNT.replace("y), len(y)", "y) / len(y), 1")}, "test accuracy of"),
     ("not_divided", {"metric[0] / metric[2]": "metric[0]"}, "the train loss of epoch 1"),
     ("in_percent", {"metric[1] / ": "100 * metric[1] / "}, "the train accuracy of epoch 1"),
-    ("other_average", {", test = d2l.Accumulator(3), ": " = d2l.Accumulator(3); ",
-                       "; d2l.Accumulator(2)": "",
-                       EPOCHS: f"    test = d2l.Accumulator(2)\n{EPOCHS}"}, "of epoch 2"),
-    ("other_average", {TEST_ACC: "-0.5"}, "-0.5"),
+    ("other_average", {TEST_ACC: f"{TEST_ACC} - epoch"}, "the test accuracy of epoch 2 is -"),
     ("no_number", {TEST_ACC: "'high'"}, "the test accuracy of epoch 1"),
     ("returns_none", {RETURN: ""}),
     ("no_tuple_per_epoch", {RETURN: f"{RETURN}[-1]"}, "2 epochs"),
     ("no_tuple_per_epoch", {RETURN: "    return [row[:2] for row in results]"}),
-    ("raised", {"loss(y_hat, y)": "los(y_hat, y)"}, "NameError"),
 ]
 
 
@@ -235,12 +219,6 @@ def test_loop_is_accepted_or_told_its_mistake():
     assert_verdicts(notebook4.mend_training_loop, [
         *((define(source, changes), "") for source, changes in RIGHT_LOOPS),
         *((define(LOOP, changes), code, *parts) for code, changes, *parts in WRONG_LOOPS)])
-
-
-def test_loop_with_all_three_faults_is_open():
-    for changes in (ALL_FAULTS, {ZERO: "", EVAL: "", **RECORDED}):
-        verdict = notebook4.mend_training_loop(define(LOOP, changes))
-        assert verdict.state == "open" and "all three" in verdict.message
 
 
 def test_training_in_the_background_is_not_taken_for_the_readers():
@@ -274,19 +252,12 @@ def my_accuracy(net, data_iter):
             total += len(y)
     return correct / total
 """
-ONE_LINE = """
-@torch.no_grad()
-def my_accuracy(net, data_iter):
-    net.eval()
-    hits = torch.cat([net(X).softmax(1).max(1).indices == y for X, y in data_iter])
-    return hits.float().mean()
-"""
 RESULT, TOTAL = "correct / total", "            total += len(y)\n"
 EVALUATIONS = [  # code or "", what replaces what in ACCURACY, and what else the message says
     ("", {}),
     ("", {"no_grad": "inference_mode"}),
     ("", {"    return": "    net.train()\n    return"}),  # as it came: no mistake
-    ("", {".item()": ""}),
+    ("", {".item()": "", RESULT: "torch.as_tensor(correct / total)"}),
     ("", {"    net.eval()\n": "", "predicted = ": "net.eval(); predicted = "}),
     ("", {"net(X).argmax(dim=1)": "net(X.clone()).sort(dim=1).indices[:, -1]"}),
     ("eval_mode_missing", {"    net.eval()\n": ""}),
@@ -296,7 +267,6 @@ EVALUATIONS = [  # code or "", what replaces what in ACCURACY, and what else the
      "test batch 2 "),
     ("gradients_off", {NO_GRAD: "torch.set_grad_enabled(False)\n    if True:"}),
     ("shapes_differ", {"dim=1": "dim=0"}),
-    ("shapes_differ", {".argmax(dim=1)": ""}),
     ("none_right", {"dim=1": ""}),
     ("none_right", {RESULT: "correct // total"}),
     ("in_percent", {RESULT: "100 * correct / total"}),
@@ -304,36 +274,30 @@ EVALUATIONS = [  # code or "", what replaces what in ACCURACY, and what else the
     ("mean_of_means", {"sum().item()": "float().mean()", "total += len(y)": "total += 1"}),
     ("divided_by_batches", {RESULT: "correct / len(data_iter)"}),
     ("last_batch_alone", {"correct +=": "correct ="}),
-    ("last_batch_alone", {"correct +=": "correct =", "total +=": "total ="}),
     ("first_batch_alone", {"    return": "            return"}),
     ("other_average", {"total += len(y)": "total += 10"}, "0.466667, where 0.608696 was"),
     ("other_average", {RESULT: "round(correct / total, 2)"}, "0.61, where"),
     ("other_average", {"dim=1": "dim=1, keepdim=True"}),
     ("returns_none", {f"    return {RESULT}": ""}),
-    ("no_number", {RESULT: "(correct, total)"}, "tuple"),
     ("no_number", {RESULT: "f'{correct / total:.1%}'"}, "string"),
-    ("net_not_called", {TOTAL: f"{TOTAL}            yield {RESULT}\n"}),
     ("foreign_batch", {"net(X)": "net(X * 2)"}),
-    ("raised", {"correct +=": "correct += undefined +"}, "NameError"),
 ]
 
 
 def test_evaluation_is_accepted_or_told_its_mistake():
     assert_verdicts(notebook4.evaluate_accuracy, [
-        (define(ONE_LINE), ""), (d2l.evaluate_accuracy, ""), (0.8, "no_function"),
+        (d2l.evaluate_accuracy, ""), (0.8, "no_function"),
         *((define(ACCURACY, changes), code, *parts) for code, changes, *parts in EVALUATIONS)])
 
 
 # --- a quick run ---
 
 QUICK = RECIPES["quick"]
-with torch.device("meta"):  # counts without making the weights
-    RESNET18 = d2l.count_parameters(d2l.resnet18())
 
 
 def make_history(images=6000, batch_size=64, last_acc=0.88, final_loss=0.2, records=None, **config):
     """A history as `fit` leaves it after a quick run, or after one with other settings."""
-    config = {"parameters": RESNET18, "num_epochs": 6, "optimizer": "SGD", "lr": 0.05,
+    config = {"parameters": 11_178_378, "num_epochs": 6, "optimizer": "SGD", "lr": 0.05,
               "momentum": 0, "weight_decay": 0, "scheduler": "LinearLR", "precision": "bfloat16",
               "seed": 0} | config
     history = d2l.History(config=config, completed=records is None)
@@ -363,18 +327,14 @@ RUNS = [  # history, code or "", and what the message says
     (with_config(seed=3), ""),
     (make_history(lr=0.5), "other_lr", "lr=0.5;", "lr=0.05."),
     (make_history(scheduler=None), "other_scheduler", "was None"),
-    (make_history(scheduler="OneCycleLR"), "other_scheduler", "OneCycleLR"),
-    (make_history(optimizer="Adam"), "other_optimizer", "Adam"),
     (make_history(momentum=0.9), "other_momentum", "momentum=0.9"),
     (make_history(weight_decay=5e-4), "other_weight_decay", "weight_decay=0.0005"),
     (make_history(num_epochs=10), "other_num_epochs", "num_epochs=10", "num_epochs=6"),
-    (make_history(parameters=44_426), "other_parameters", "44426"),
+    (make_history(parameters=44_426), "other_parameters", "44426", "11178378"),
     (with_config(data="full"), "other_data", "'full'"),
-    (with_config(image_size=96), "other_image_size", "image_size=96"),
     (with_config(schedule="constant"), "other_schedule", "schedule='constant'"),
     (make_history(batch_size=256), "other_batch_size", "24 steps", "has 94"),
     (make_history(images=60_000), "other_num_images", "60,000 images", "6,000", "subset=True"),
-    (make_history(images=5952), "other_num_images", "5,952 images"),
     (make_history(last_acc=None), "no_test_accuracy"),
     (make_history(last_acc=0.79), "low_test_accuracy", "0.790", "0.80"),
     (make_history(last_acc=0.95), "tested_on_training_images", "0.950", "0.920"),
@@ -416,73 +376,45 @@ def test_history_of_a_run_from_settings_is_understood(few_images):
 
 # --- a small net ---
 
-def layers(*more, outputs=10):
+def layers(outputs=10):
     return nn.Sequential(nn.Conv2d(1, 4, 3, stride=4), nn.BatchNorm2d(4), nn.ReLU(),
-                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, outputs), *more)
+                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, outputs))
 
 
-def flat(*more):
-    """A net that sees an image as a row of pixels."""
-    return nn.Sequential(nn.Flatten(), *more)
+def linear():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
 
 
-class WithParts(nn.Module):
-    def __init__(self, parts=0):
+class Net(nn.Module):
+    def __init__(self, change=lambda Y: Y, parts=None):
         super().__init__()
-        self.parts, self.layers = parts, layers()
+        self.change, self.parts, self.layers = change, parts, layers()
 
     def forward(self, X):
-        return self.layers(X)
-
-
-class WithForward(WithParts):
-    def forward(self, X):
-        return self.parts(X)
-
-
-class Remembers(WithParts):
-    """Knows the labels of all images by heart."""
-
-    def forward(self, X):
-        data = load_fashion_mnist_subset()
-        images = data.train_images[:70].flatten(1).float() / 255
-        nearest = torch.cdist(X.flatten(1), images).argmin(dim=1)
-        return 20 * F.one_hot(data.train_labels[nearest], 10) - 10.0 + 0 * self.layers(X)
-
-
-def with_large_weights():
-    net = flat(nn.Linear(784, 50), nn.Linear(50, 50), nn.Linear(50, 10))
-    net.load_state_dict({name: 30 * tensor for name, tensor in net.state_dict().items()})
-    return net
+        return self.change(self.layers(X))
 
 
 NETS = [  # class or function, code or "", and what the message says
-    (WithParts, "", "parameters", "ResNet-18"),
+    (Net, "", "parameters", "ResNet-18"),
     (layers, ""),
     (lambda: nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(10)), ""),
-    (lambda: layers(nn.LogSoftmax(dim=1)), ""),  # its own logarithm of a softmax
-    (lambda: WithParts(nn.ModuleList([nn.Linear(2, 2)])), ""),
-    (lambda: WithParts([1, 2, 3]), ""),
-    (lambda: layers(nn.Threshold(1e9, 0)), ""),  # zeros add up to 0
-    (d2l.resnet18, "too_many_parameters", "11,178,378 parameters", "300,000"),
-    (lambda: flat(nn.Linear(784, 400), nn.Linear(400, 10)), "too_many_parameters", "1.weight"),
-    (lambda: layers(nn.Softmax(dim=1)), "softmax_at_end"),
+    (lambda: Net(lambda Y: Y.log_softmax(dim=1)), ""),  # cross-entropy does the same
+    (lambda: Net(lambda Y: 0 * Y), ""),
+    (lambda: Net(parts=nn.ModuleList([nn.Linear(2, 2)])), ""),
+    (lambda: Net(parts=[1, 2, 3]), ""),
+    (lambda: Net(parts=[nn.Linear(2, 2)]), "plain_container", "parts", "list"),
+    (lambda: Net(lambda Y: Y.softmax(dim=1)), "softmax_at_end"),
+    (lambda: Net(lambda Y: Y[:1].expand(64, 10)), "wrong_shape", "(64, 10)", "(32, 10)"),
+    (lambda: Net(lambda Y: [Y]), "returns_no_tensor", "list"),
+    (lambda: Net(lambda Y: None), "returns_none"),
+    (lambda: Net(lambda Y: Y / 0), "not_finite"),
+    (lambda: Net(lambda Y: 1e30 * Y), "loss_not_finite"),
+    (d2l.resnet18, "too_many_parameters", "11,178,378 parameters", "300,000", "(512, 512, 3, 3)"),
     (lambda: layers(outputs=9), "wrong_shape", "(64, 9)", "(64, 10)"),
     (lambda: nn.Conv2d(1, 10, 3), "wrong_shape", "(64, 10, 26, 26)"),
     (lambda: nn.Linear(784, 10), "does_not_run", "shape (64, 1, 28, 28)"),
-    (lambda: WithForward(lambda X: X.flatten()[:640].view(64, 10)), "wrong_shape", "(32, 10)"),
-    (lambda: WithForward(lambda X: [X]), "returns_no_tensor", "list"),
-    (lambda: WithForward(lambda X: None), "returns_none"),
-    (lambda: layers(nn.Threshold(1e9, float("inf"))), "not_finite"),
-    (lambda: WithParts([nn.Linear(2, 2)]), "plain_container", "parts", "list"),
-    (lambda: WithParts, "no_module", "class WithParts"),
-    (lambda: print(end=""), "no_module", "None"),
-    (lambda channels: layers(), "wrong_arguments", "channels"),
-    (d2l.Residual, "wrong_arguments", "input_channels"),
-    (SimpleNamespace, "no_module"),
-    (raises, "raised", "ZeroDivisionError"),
-    (Remembers, "trained_before", "1.000"),
-    (with_large_weights, "loss_not_finite"),
+    (lambda: Net, "no_module", "class Net"),
+    (lambda channels: layers(channels), "wrong_arguments", "channels"),
 ]
 
 
@@ -503,17 +435,19 @@ def test_net_is_accepted_or_told_what_it_cannot_do(tiny_data):
 def test_too_low_an_accuracy_comes_with_advice(tiny_data, monkeypatch):
     def fit(net, train_iter, test_iter, num_epochs, history, **settings):
         history.completed = True
-        train_acc = 0.97 if isinstance(net, WithParts) else 0.7
+        train_acc = 0.97 if isinstance(net, Net) else 0.7
         yield history.add(num_epochs, 1, 0.5, train_acc, 0.7, 70, 1.0)
 
     monkeypatch.setattr(notebook4, "GOAL", 0.85)
     monkeypatch.setattr(notebook4, "fit", fit)
     assert_verdicts(notebook4.small_net, [
-        (WithParts, "overfits", "0.150 short of 0.85", "0.970"),
+        (Net, "overfits", "0.150 short of 0.85", "0.970"),
         (layers, "underfits", "0.150 short of 0.85", "only 0.700"),
-        (lambda: nn.Sequential(nn.Conv2d(1, 4, 3), flat(nn.Linear(2704, 10))), "no_batch_norm"),
-        (lambda: flat(nn.Linear(784, 10)), "no_convolution", "7,850 parameters"),
+        (lambda: nn.Sequential(nn.Conv2d(1, 1, 1), linear()), "no_batch_norm"),
+        (linear, "no_convolution", "7,850 parameters"),
     ])
+    monkeypatch.setattr(notebook4, "evaluate_accuracy_gpu", lambda net, data_iter: 0.6)
+    assert_verdicts(notebook4.small_net, [(layers, "trained_before", "0.600")])
 
 
 @pytest.mark.parametrize("raised", [False, True])
@@ -531,7 +465,7 @@ def test_training_that_is_cut_says_how_far_it_came(tiny_data, monkeypatch, raise
 
 def test_time_limit_ends_a_training_that_is_too_slow(tiny_data, monkeypatch):
     """`fit` takes the interrupt of the limit for the stop button, and the check for what it is."""
-    class Slow(WithParts):
+    class Slow(Net):
         def forward(self, X):
             time.sleep(0.1 if self.training else 0)  # the limit falls into the training
             return super().forward(X)
@@ -568,7 +502,7 @@ def test_same_net_gets_the_same_verdict(tiny_data):
 
 def test_a_linear_net_is_really_trained_and_falls_short():
     """About a second. A linear classifier stays below 0.85 even on the full set."""
-    verdict = notebook4.small_net(lambda: flat(nn.Linear(784, 10)))
+    verdict = notebook4.small_net(linear)
     assert verdict.code == "no_convolution", verdict
     assert 0.7 < float(re.search(r"test accuracy (\d\.\d+)", verdict.message)[1]) < 0.85
 

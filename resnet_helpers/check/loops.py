@@ -73,7 +73,7 @@ class Probe(nn.Module):
         return "other", 0
 
     def passes_of(self, data):
-        """Those of "training" or "test" batches."""
+        """Those of "training", "test" or "other" batches."""
         return [batch for batch in self.passes if batch.data == data]
 
     def weights(self):

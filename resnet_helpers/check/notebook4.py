@@ -225,7 +225,7 @@ def quick_run(history):
     if not history.completed:
         raise Wrong("stopped_early",
                     f"the run was stopped after {history.records[-1].epoch:.3g} of "
-                    f"{QUICK.num_epochs} epochs. Run it again, and let it come to its end.")
+                    f"{QUICK.num_epochs} epochs. Let it come to its end.")
     _expect_batches(history)
     _expect_curve(history)
     gap = history.train_acc - history.test_acc
@@ -394,9 +394,8 @@ def _train_quickly(net, train_iter, test_iter, start):
             pass
     except NonFiniteLossError:
         raise Wrong("loss_not_finite",
-                    f"the loss became infinite or not a number: with a learning rate of "
-                    f"{QUICK.lr:g} the training of your net is not stable. Batch norm after each "
-                    f"convolution keeps the activations in bounds.") from None
+                    f"the loss became infinite or not a number, with a learning rate of "
+                    f"{QUICK.lr:g}. Batch norm after each convolution helps.") from None
     except KeyboardInterrupt:  # `fit` ends quietly on most of them
         pass
     if history.completed:
