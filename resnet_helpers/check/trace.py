@@ -36,8 +36,8 @@ class LayerCall:
 
     @property
     def kind(self):
-        """Name of the layer's class, or "block"."""
-        return "block" if _is_block(self.module) else type(self.module).__name__
+        """Name of the layer's class, or "ResidualBlock"."""
+        return "ResidualBlock" if _is_block(self.module) else type(self.module).__name__
 
     @property
     def has_weights(self):
@@ -96,7 +96,7 @@ def first_difference(mine, expected):
     for i in range(max(len(mine), len(expected))):
         have, want = (calls[i] if i < len(calls) else None for calls in (mine, expected))
         if have is None or want is None or have.kind != want.kind:
-            others = ["block", *[call.kind for call in mine[i:]]]
+            others = ["ResidualBlock", *[call.kind for call in mine[i:]]]
             is_missing = want is not None and want.kind not in others
             return ("without" if is_missing else "with"), have, want
         for name in SETTINGS.get(want.kind, ()):
@@ -116,6 +116,6 @@ def layer_setting(layer, name):
 
 
 def _is_block(module):
-    """Is it a module of two convolutions or more, and no mere sequence?"""
-    convs = [child for child in module.children() if isinstance(child, nn.Conv2d)]
-    return len(convs) >= 2 and not isinstance(module, (nn.Sequential, nn.ModuleList))
+    """Has it two convolutions or more, and is no mere sequence?"""
+    num_convs = sum(isinstance(child, nn.Conv2d) for child in module.children())
+    return num_convs >= 2 and not isinstance(module, (nn.Sequential, nn.ModuleList))
