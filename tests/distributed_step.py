@@ -1,6 +1,7 @@
 """What test_processes.py runs in two processes under torchrun. Arguments: a folder, and a mode.
 
-Modes: "synchronize" batch norm; leave it "apart"; or "freeze", where the second process does not answer any more.
+Modes: "synchronize" batch norm; leave it "apart"; or "freeze", where the second process does not
+answer any more.
 """
 
 import datetime
@@ -17,7 +18,7 @@ SETTINGS = RunSettings(num_epochs=1, batch_size=16, image_size=64, precision="fl
 
 
 def few(run, n=32):
-    """The run with its first n training images and 17 test images: the second process has none of the last batch."""
+    """With n training images and 17 test images: the second process has none of the last batch."""
     for batches, number in ((run.train_iter, n), (run.test_iter, 17)):
         batches.images, batches.labels = batches.images[:number], batches.labels[:number]
     return run
@@ -32,7 +33,9 @@ if __name__ == "__main__":
             time.sleep(3600)
         run = few(prepare_run(SETTINGS, group.device))
         net = group.wrap(run.net, mode == "synchronize")
-        batches = [batches.share(group.rank, group.world_size) for batches in (run.train_iter, run.test_iter)]
-        records = list(run.fit(net=net, train_iter=batches[0], test_iter=batches[1], all_reduce=group.all_reduce))
+        train_iter, test_iter = (batches.share(group.rank, group.world_size)
+                                 for batches in (run.train_iter, run.test_iter))
+        records = list(run.fit(net=net, train_iter=train_iter, test_iter=test_iter,
+                               all_reduce=group.all_reduce))
         torch.save({"net": run.net.state_dict(), "records": [vars(p) for p in records]},
                    f"{folder}/{group.rank}.pt")

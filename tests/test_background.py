@@ -1,7 +1,8 @@
-"""Runs from settings, and the same in the background: pause, stop, failure."""
+"""Runs in the background: pause, stop, failure."""
 
 import threading
 import time
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -11,12 +12,13 @@ from torch import nn
 
 import resnet_helpers as d2l
 from resnet_helpers.engine import cpu
-from resnet_helpers.runs import background as background_module
-from resnet_helpers.runs import recipes
+from resnet_helpers.history import Timer
+from resnet_helpers.runs import background, recipes
 from resnet_helpers.runs.background import ACTIVE, BackgroundRun, in_plain_words, interruptible
 from resnet_helpers.runs.recipes import RunSettings, prepare_run
 
-QUICK = {"num_epochs": 1, "batch_size": 10}
+SHORT = RunSettings(num_epochs=1, batch_size=10, precision="float32")
+LONG = RunSettings(num_epochs=1000, batch_size=10, precision="float32", schedule="constant")
 
 
 def wait_for(condition, seconds=20):
@@ -26,44 +28,43 @@ def wait_for(condition, seconds=20):
         time.sleep(0.005)
 
 
-# --- in the background ---
-
-def test_background_run_gives_the_losses_of_the_same_run_in_the_foreground(few_images):
-    settings = RunSettings(**QUICK, precision="float32")
-    background = BackgroundRun(settings).start()
-    assert background.join(60) and background.state == "finished" and background.error is None
-    run = prepare_run(settings)
-    records = list(d2l.fit(run.net, run.train_iter, run.test_iter, 1, optimizer=run.optimizer,
-                           scheduler=run.scheduler, precision="float32"))
-    assert [r.train_loss for r in background.history.records] == pytest.approx([r.train_loss for r in records])
-    assert background.history.completed and background.fraction == pytest.approx(1)
-    assert background.history.config["model"] == "ResNet-18" and background.history.config["batch_size"] == 10
+def test_a_run_gives_the_losses_of_the_same_run_in_the_foreground(few_images):
+    run = BackgroundRun(SHORT).start()
+    assert run.join(60) and run.state == "finished" and run.error is None
+    records = list(prepare_run(SHORT).fit())
+    losses = [p.train_loss for p in run.history.records]
+    assert losses == pytest.approx([p.train_loss for p in records])
+    assert run.history.completed and run.fraction == pytest.approx(1)
+    assert run.history.config["model"] == "ResNet-18" and run.history.config["batch_size"] == 10
 
 
-def test_progress_and_changes_are_told_in_order(few_images):
+def test_progress_and_changes_are_told_in_order_and_an_ended_run_stays_so(few_images):
     states, epochs = [], []
-    run = BackgroundRun(RunSettings(**QUICK), on_progress=lambda _, p: epochs.append(p.epoch),
+    run = BackgroundRun(SHORT, on_progress=lambda _, p: epochs.append(p.epoch),
                         on_change=lambda run: states.append(run.state)).start()
     run.join(60)
-    assert states[0] == "training" and states[-1] == "finished" and "stopped" not in states
+    run.pause()
+    run.resume()
+    run.stop()
+    assert states[0] == "training" and set(states) == {"training", "finished"}
+    assert run.state == states[-1] == "finished" and not run.is_active()
     assert epochs == sorted(epochs) and epochs[-1] == 1
 
 
 def test_what_is_done_and_how_long_the_rest_takes_is_told_from_whole_steps(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(background_module.time, "monotonic", lambda: now[0])
-    run, told = BackgroundRun(RunSettings()), []
-    for _ in run._watched(range(4), None, 1 / 8):
+    monkeypatch.setattr(background.time, "monotonic", lambda: now[0])
+    run, told = BackgroundRun(SHORT), []
+    for _ in run._watched(range(4), Timer(), 1 / 8):
         told.append((run.fraction, run.seconds_left))
         now[0] += 10
     assert told == [(0, None), (1 / 8, 70), (2 / 8, 60), (3 / 8, 50)] and run.fraction == 4 / 8
 
 
 def test_threads_set_aside_by_an_explorer_do_not_slow_a_run(few_images, monkeypatch):
-    monkeypatch.setattr(cpu.SharedCores, "INTERVAL", float("inf"))  # whatever else the machine does
-    run = BackgroundRun(RunSettings(**QUICK))
+    monkeypatch.setattr(cpu.SharedCores, "INTERVAL", float("inf"))  # whatever else computes
     before, seen = torch.get_num_threads(), []
-    run.on_progress = lambda *_: seen.append(torch.get_num_threads())
+    run = BackgroundRun(SHORT, on_progress=lambda *_: seen.append(torch.get_num_threads()))
     torch.set_num_threads(before + 1)
     try:
         run.start().join(60)
@@ -72,24 +73,37 @@ def test_threads_set_aside_by_an_explorer_do_not_slow_a_run(few_images, monkeypa
     assert set(seen) == {before}
 
 
-def test_pause_waits_and_its_time_is_not_counted(few_images):
-    run = BackgroundRun(RunSettings(num_epochs=50, batch_size=10)).start()
+# --- pause and stop ---
+
+def test_pause_waits(few_images):
+    run = BackgroundRun(LONG).start()
     wait_for(lambda: run.history.records)
     run.pause()
     assert run.state == "paused"
     time.sleep(0.5)  # the step that was going on ends
-    steps, counted = run.fraction, run._timer.sum()
+    steps = run.fraction
     time.sleep(0.5)
-    assert run.fraction == steps and run._timer.sum() == counted
+    assert run.fraction == steps
     run.resume()
     wait_for(lambda: run.fraction > steps)
     run.stop(wait=20)
     assert run.state == "stopped" and not run.history.completed
 
 
+def test_the_time_of_a_pause_is_not_counted():
+    timer, run = Mock(), BackgroundRun(SHORT)
+    run._before_batch(timer)
+    assert timer.mock_calls == []
+    run.state = "training"
+    run.pause()
+    threading.Timer(0.1, lambda: [timer.resume(), run.resume()]).start()
+    run._before_batch(timer)
+    assert [name for name, *_ in timer.mock_calls] == ["stop", "resume", "start"]
+
+
 @pytest.mark.parametrize("when", ["at once", "training", "paused"])
 def test_stop_ends_it_and_keeps_what_was_measured(few_images, when):
-    run = BackgroundRun(RunSettings(num_epochs=1000, batch_size=10)).start()
+    run = BackgroundRun(LONG).start()
     if when != "at once":
         wait_for(lambda: run.history.records)
     if when == "paused":
@@ -102,7 +116,7 @@ def test_stop_ends_it_and_keeps_what_was_measured(few_images, when):
 def test_stop_does_not_wait_for_the_end_of_a_step():
     stop = threading.Event()
 
-    def check():
+    def look():
         if stop.is_set():
             raise InterruptedError
 
@@ -116,11 +130,11 @@ def test_stop_does_not_wait_for_the_end_of_a_step():
             raise AssertionError("the layer after the stop was computed")
 
     net = nn.Sequential(nn.Linear(2, 2), Stopper(), Never())
-    with interruptible(net, check), pytest.raises(InterruptedError):
+    with interruptible(net, look), pytest.raises(InterruptedError):
         net(torch.rand(1, 2))
     stop.clear()
     net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    with interruptible(net, check):
+    with interruptible(net, look):
         loss = net(torch.rand(1, 2)).sum()
         stop.set()
         with pytest.raises(InterruptedError):
@@ -130,55 +144,19 @@ def test_stop_does_not_wait_for_the_end_of_a_step():
 
 
 def test_stopped_weights_are_those_of_the_last_whole_step(few_images):
-    settings, whole = RunSettings(num_epochs=1000, batch_size=10, schedule="constant", precision="float32"), []
-    run = BackgroundRun(settings, "cpu").start()
+    run, same = BackgroundRun(LONG, "cpu").start(), False
     wait_for(lambda: run.history.records)
     run.stop(wait=20)
-    again = prepare_run(settings, "cpu")
+    again, last = prepare_run(LONG, "cpu"), run.history.records[-1].step
     for p in again.fit(reports_per_epoch=4):  # a record for each step
-        whole.append(all(map(torch.equal, again.net.parameters(), run.net.parameters())))
-        if whole[-1] or p.step > run.history.records[-1].step + 4:
+        same = all(map(torch.equal, again.net.parameters(), run.net.parameters()))
+        if same or p.step > last + 4:
             break
-    assert whole[-1] and p.step >= run.history.records[-1].step
-
-
-def test_nothing_happens_to_a_run_that_has_ended(few_images):
-    run = BackgroundRun(RunSettings(**QUICK)).start()
-    run.join(60)
-    run.pause()
-    run.resume()
-    run.stop()
-    assert run.state == "finished"
-
-
-def test_failure_is_told_in_words(few_images):
-    run = BackgroundRun(RunSettings(lr=1e30, **QUICK)).start()
-    run.join(60)
-    assert run.state == "failed" and "learning rate" in run.error
-
-
-def test_missing_data_is_told_in_words(monkeypatch):
-    def load(*args, **kwargs):
-        raise d2l.DatasetUnavailableError("the full Fashion-MNIST is not on this machine")
-    monkeypatch.setattr(recipes, "load_fashion_mnist", load)
-    run = BackgroundRun(RunSettings(data="full")).start()
-    run.join(60)
-    assert run.state == "failed" and run.error.startswith("The full Fashion-MNIST is not")
-
-
-@pytest.mark.parametrize("error", [
-    MemoryError(), torch.OutOfMemoryError("CUDA out of memory"),
-    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes")])
-def test_full_memory_is_told_with_what_helps(error):
-    assert "smaller batch," in in_plain_words(error)
-
-
-def test_an_error_without_words_is_named():
-    assert in_plain_words(KeyError()) == "KeyError"
+    assert same and p.step >= last
 
 
 def test_stop_ends_a_run_that_another_thread_pauses_at_the_same_moment(few_images):
-    run = BackgroundRun(RunSettings(num_epochs=1000, batch_size=10)).start()
+    run = BackgroundRun(LONG).start()
     wait_for(lambda: run.state == "training")
     is_over = threading.Event()
 
@@ -200,10 +178,32 @@ def test_stop_ends_a_run_that_another_thread_pauses_at_the_same_moment(few_image
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.lists(st.sampled_from(["pause", "resume", "stop", "wait"]), max_size=8))
 def test_any_sequence_of_buttons_ends_well(actions):
-    run = BackgroundRun(RunSettings(num_epochs=1, batch_size=500, depth=18))
-    run.start()
+    run = BackgroundRun(RunSettings(num_epochs=1, batch_size=500)).start()
     for action in actions:
         time.sleep(0.05) if action == "wait" else getattr(run, action)()
         assert run.state in (*ACTIVE, "finished", "stopped", "failed")
     run.stop()
     assert run.join(30) and run.state in ("stopped", "finished")
+
+
+# --- failure ---
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    ({"lr": 1e30}, "The training loss became "),
+    ({"data": "full"}, "The full Fashion-MNIST is not on this machine")])
+def test_failure_is_told_in_words(few_images, monkeypatch, wrong, message):
+    def load(*args, **kwargs):
+        raise d2l.DatasetUnavailableError("the full Fashion-MNIST is not on this machine")
+
+    monkeypatch.setattr(recipes, "load_fashion_mnist", load)
+    run = BackgroundRun(RunSettings(num_epochs=1, batch_size=10, **wrong)).start()
+    run.join(60)
+    assert run.state == "failed" and run.error.startswith(message)
+
+
+@pytest.mark.parametrize(("error", "words"), [
+    (MemoryError(), "smaller batch,"), (torch.OutOfMemoryError("CUDA out"), "smaller batch,"),
+    (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), "smaller batch,"),
+    (KeyError(), "KeyError"), (ValueError("what it is"), "What it is")])
+def test_an_error_is_put_into_words(error, words):
+    assert words in in_plain_words(error)

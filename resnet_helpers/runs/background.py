@@ -63,11 +63,7 @@ class BackgroundRun:
         self._set_state("training", only_from=("paused",))
 
     def stop(self, wait=0.0):
-        """End the run; the weights stay as the last whole step left them.
-
-        Args:
-            wait: seconds to wait for the end.
-        """
+        """End the run, and wait so many seconds for it; the last whole step keeps its weights."""
         self._must_stop.set()
         self._set_state("stopping", only_from=ACTIVE)
         self.join(wait)
@@ -111,34 +107,32 @@ class BackgroundRun:
         share = 1 / (self.settings.num_epochs * len(run.train_iter))
         progress = run.fit(
             train_iter=self._watched(run.train_iter, self._timer, share),
-            test_iter=self._watched(run.test_iter), history=self.history, timer=self._timer)
+            test_iter=self._watched(run.test_iter, Timer(), 0),
+            history=self.history, timer=self._timer)
         self._set_state("training", only_from=("preparing",))
         with interruptible(run.net, self._obey_stop):
             for p in progress:
                 self.on_progress(self, p)
 
-    def _watched(self, batches, timer=None, share=0.0):
-        """Batches that let the run pause and stop before each of them.
+    def _watched(self, batches, timer, share):
+        """Batches before which the run pauses, with its timer, and stops.
 
         Args:
-            timer: what runs meanwhile, and is stopped during a pause.
-            share: what one of the batches is of the whole run.
+            share: what one of them is of the whole run.
         """
         def count(_):
             self.fraction = min(1.0, self.fraction + share)
 
-        return WatchedBatches(batches, before=lambda: self._before_batch(timer), after=count)
+        return WatchedBatches(batches, lambda: self._before_batch(timer), count)
 
     def _before_batch(self, timer):
         """Between two steps: wait while paused, leave if stopped, note the progress."""
         now = time.monotonic()
         self._spent += now - (self._last_batch or now)
         if not self._may_go_on.is_set():
-            if timer:
-                timer.stop()
+            timer.stop()
             self._may_go_on.wait()
-            if timer:
-                timer.start()
+            timer.start()
         self._obey_stop()
         self._last_batch = time.monotonic()
         if self._last_batch >= self._next_notice:
