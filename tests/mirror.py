@@ -56,8 +56,9 @@ def write(folder, files, compress):
 
 def damage(content, how):
     altered = content[:-1] + bytes([content[-1] ^ 1])
-    return {"truncated": content[:-1], "longer": content + b"x", "altered": altered,
-            "empty": b"", "not gzip": b"<html>sign in</html>"}[how]
+    garbled = content[:12] + bytes(byte ^ 255 for byte in content[12:])
+    return {"truncated": content[:-1], "longer": content + b"x", "altered": altered, "empty": b"",
+            "garbled": garbled, "not gzip": b"<html>sign in</html>"}[how]
 
 
 def assert_is(loaded, idx):
