@@ -54,23 +54,18 @@ class RunSettings:
     shift: int = setting(0, "pixels by which training images are moved at random, at most")
     optimizer: str = setting("SGD", "kind of gradient descent", tuple(OPTIMIZERS))
     lr: float = setting(0.05, "learning rate; with a schedule, the highest")
-    weight_decay: float = setting(
-        0.0, "for the weights of convolutions and linear layers, not for biases and batch norm")
+    weight_decay: float = setting(0.0, "for all weights but biases and those of batch norm")
     schedule: str = setting(
         "linear", "how the learning rate changes; linear falls to zero in a straight line, "
         "one-cycle rises for the first quarter and falls to zero along a cosine", SCHEDULES)
-    label_smoothing: float = setting(
-        0.0, "share of the probability that is taken from the right class and spread over all")
+    label_smoothing: float = setting(0.0, "share of the probability that all classes get alike")
     batch_size: int = setting(64, "images a step, of all processes together")
     num_epochs: int = setting(6, "passes over the training images")
     seed: int = setting(0, "of the weights and of all that is random in the batches")
-    precision: str = setting(
-        "auto", "arithmetic; auto takes bfloat16 where this machine is much faster in it",
-        PRECISIONS)
+    precision: str = setting("auto", "auto is bfloat16 where that is much faster", PRECISIONS)
     sync_batch_norm: bool = setting(
         False, "with several processes: batch norm over all of a batch, not each process's part")
-    held_out: bool = setting(
-        False, "measure accuracy on training images that are held back, not on the test images")
+    held_out: bool = setting(False, "test on training images that are held back for that")
 
     def __post_init__(self):
         for item in fields(self):
@@ -87,8 +82,7 @@ class RunSettings:
         if not 0 < self.lr < float("inf"):
             raise ValueError(f"lr must be above 0 and finite, got {self.lr!r}")
         if not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(f"weight_decay must be at least 0 and finite, got "
-                             f"{self.weight_decay!r}")
+            raise ValueError(f"weight_decay must be at least 0 and finite, got {self.weight_decay}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must be from 0 and below 1, got "
                              f"{self.label_smoothing!r}")
@@ -222,8 +216,7 @@ def prepare_run(settings, device=None, root=None):
     optimizer = _make_optimizer(settings, net)
     scheduler = _make_scheduler(settings, optimizer, settings.num_epochs * len(train_iter))
     loss = nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing)
-    return PreparedRun(
-        settings, net, train_iter, test_iter, optimizer, scheduler, loss, generator)
+    return PreparedRun(settings, net, train_iter, test_iter, optimizer, scheduler, loss, generator)
 
 
 def _load_batches(settings, device, root, generator):
@@ -251,22 +244,22 @@ def _load_batches(settings, device, root, generator):
 def _make_optimizer(settings, net):
     """The optimiser; weight decay spares biases and batch norm, which are vectors."""
     kind, options = OPTIMIZERS[settings.optimizer]
-    decayed = [p for p in net.parameters() if p.dim() > 1]
-    others = [p for p in net.parameters() if p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay},
-              {"params": others, "weight_decay": 0.0}]
+    matrices = [p for p in net.parameters() if p.dim() > 1]
+    vectors = [p for p in net.parameters() if p.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay},
+              {"params": vectors, "weight_decay": 0.0}]
     return kind(groups, lr=settings.lr, **options)
 
 
 def _make_scheduler(settings, optimizer, steps):
     """The scheduler of the learning rate for so many steps; None if it stays.
 
-    Source of one-cycle: Smith, Topin, "Super-Convergence" (2018).
+    Source of "one-cycle": Smith, Topin, "Super-Convergence" (2018).
     """
     if settings.schedule == "linear":
         return torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
     if settings.schedule == "one-cycle":
-        return torch.optim.lr_scheduler.OneCycleLR(  # with 4 steps it divides by zero
-            optimizer, settings.lr, total_steps=max(steps, 5), pct_start=0.25,
-            cycle_momentum=False)
+        steps = max(steps, 5)  # with 4 it divides by zero
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, settings.lr, steps, pct_start=0.25, cycle_momentum=False)
     return None
