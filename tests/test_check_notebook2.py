@@ -295,52 +295,48 @@ def test_wrong_layers():
         assert told in residual_block(answers[code]).message
 
 
-class OtherNames(Terse):
-    def __init__(self, channels_in, channels_out):
-        super().__init__(channels_in, channels_out)
+def with_init(init):
+    """A class like `Terse` with this __init__."""
+    return type("Mine", (Terse,), {"__init__": init})
 
 
-class NoSuper(Terse):
-    def __init__(self, input_channels, num_channels, use_1x1conv=False, strides=1):
-        self.conv1 = nn.Conv2d(input_channels, num_channels, 3)
+def no_super(s, input_channels, num_channels, use_1x1conv=False, strides=1):
+    s.conv1 = nn.Conv2d(input_channels, num_channels, 3)
 
 
-class NoDefaults(Terse):
-    def __init__(self, input_channels, num_channels, use_1x1conv, strides):
-        super().__init__(input_channels, num_channels, use_1x1conv, strides)
+def no_kernel(s, input_channels, num_channels, use_1x1conv=False, strides=1):
+    Terse.__init__(s, input_channels, num_channels)
+    s.conv1 = nn.Conv2d(input_channels, num_channels)
 
 
-class NoKernel(Terse):
-    def __init__(self, input_channels, num_channels, use_1x1conv=False, strides=1):
-        super().__init__(input_channels, num_channels, use_1x1conv, strides)
-        self.conv1 = nn.Conv2d(input_channels, num_channels)
+def no_conv3(s, *args, **kwargs):
+    Terse.__init__(s, *args, **kwargs)
+    del s.conv3
 
 
-class SharedNorm(Terse):
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.bn1 = self.bn2
-
-
-class NoAttribute(Terse):
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        del self.conv3
+def shared_norm(s, *args, **kwargs):
+    Terse.__init__(s, *args, **kwargs)
+    s.bn1 = s.bn2
 
 
 def test_wrong_classes():
-    for code, answers in {
-        "wrong_arguments": (OtherNames, NoDefaults), "no_super_init": [NoSuper],
-        "raised": [NoKernel], "conv3_undefined": [NoAttribute], "shared_layer": [SharedNorm],
-        "no_conv2": [with_layers(Terse, conv2=lambda *_, **__: None)],
-        "bn2_of_wrong_type": [with_layers(Terse, bn2=lambda *_, **__: nn.Identity())],
-        "conv3_not_none": [with_layers(Terse, conv3=lambda i, o, strides=1, **_: conv(i, o, 1, 0))],
-    }.items():
-        assert [outcome(residual_block(answer)) for answer in answers] == [code] * len(answers)
-    assert "strides=1), but: missing a required" in residual_block(NoDefaults).message
-    assert re.search(r"Conv2d.*'kernel_size'\nin __init__, line .*nn.Conv2d",
-                     residual_block(NoKernel).message)
-    assert "not an object of it: pass Terse" in residual_block(Terse(3, 3)).message
+    no_defaults = with_init(lambda s, input_channels, num_channels, use_1x1conv, strides: s.x)
+    expect_codes(residual_block, {
+        "wrong_arguments": no_defaults,
+        "no_super_init": with_init(no_super),
+        "raised": with_init(no_kernel),
+        "conv3_undefined": with_init(no_conv3),
+        "shared_layer": with_init(shared_norm),
+        "no_conv2": with_layers(Terse, conv2=lambda *_, **__: None),
+        "bn2_of_wrong_type": with_layers(Terse, bn2=lambda *_, **__: nn.Identity()),
+        "conv3_not_none": with_layers(Terse, conv3=lambda i, o, strides=1, **_: conv(i, o, 1, 0)),
+        "object_for_class": Terse(3, 3),
+    })
+    other_names = with_init(lambda s, channels_in, channels_out, use_1x1=False, stride=1: s.x)
+    assert "unexpected keyword argument 'use_1x1conv'" in residual_block(other_names).message
+    assert "strides=1), but: missing a required" in residual_block(no_defaults).message
+    assert re.search(r"Conv2d.*'kernel_size'\nin no_kernel, line .*nn.Conv2d",
+                     residual_block(with_init(no_kernel)).message)
 
 
 # --- the five broken blocks ---
@@ -486,7 +482,7 @@ def zero(*names):
     return make_identity
 
 
-def with_init(block):
+def zero_norm(block):
     nn.init.zeros_(block.bn2.weight)
     nn.init.zeros_(block.bn2.bias)
     return block
@@ -505,7 +501,7 @@ CONVS = ("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias")
 
 
 @pytest.mark.parametrize("answer, expected", [
-    (with_init, "solved"),
+    (zero_norm, "solved"),
     (zero("bn2.weight", "bn2.bias"), "solved"),
     (zero("bn2.weight"), "bn2_shift_not_zero"),
     (zero("bn2.bias"), "bn2_scale_not_zero"),
@@ -516,7 +512,7 @@ CONVS = ("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias")
     (identity_kernels, "branch_passes_input"),
     (lambda block: block, "branch_not_zero"),
     (lambda block: nn.Identity(), "returns_another_module"),
-    (lambda block: with_init(block).requires_grad_(False), "raised"),
+    (lambda block: zero_norm(block).requires_grad_(False), "raised"),
 ])
 def test_identity_initialisations(answer, expected):
     assert outcome(identity_initialization(answer)) == expected

@@ -114,7 +114,7 @@ def test_the_number_of_answers_must_be_right(make_check):
     assert looked_at(answer=3).message.startswith("right, 3")
     for verdict in (looked_at(1, 2), looked_at(count=3)):
         assert (verdict.state, verdict.code) == ("wrong", "wrong_number_of_answers")
-    assert "takes 1 answer(s): check.sample(answer), but: too many" in looked_at(1, 2).message
+    assert "call check.sample(answer), but: too many" in looked_at(1, 2).message
 
 
 # --- whatever the reader's code does ---

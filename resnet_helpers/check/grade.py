@@ -136,17 +136,13 @@ class _QuietClient(NotebookClient):
 
 
 def grade_notebook(folder, path, cell_timeout, environment, stop):
-    """Run a copy of one notebook in a fresh kernel; whatever it does, nothing is raised.
+    """The `Grade` of one notebook, run in a fresh kernel; whatever it does, nothing is raised.
 
     Args:
-        folder: that is graded.
-        path: of the notebook, relative to `folder`.
+        folder, path: where it is, and from there the path of the notebook.
         cell_timeout: seconds that a cell may take.
         environment: more variables for the kernel, {name: text}.
         stop: a `threading.Event` that ends the run when it is set.
-
-    Returns:
-        `Grade`.
     """
     original, verdicts, troubles = folder / path, {}, []
     try:

@@ -30,12 +30,7 @@ COLOURS = {
 
 
 class Wrong(Exception):
-    """An answer is wrong.
-
-    Args:
-        code: short name of the mistake, such as "relu_before_addition"; readers do not see it.
-        message: for the reader: it names the mistake, not only that there is one.
-    """
+    """An answer is wrong: a code such as "relu_before_addition", and what the reader is told."""
 
     def __init__(self, code, message):
         super().__init__(message)
@@ -58,7 +53,7 @@ class Verdict:
         title: of the exercise.
         state: "solved", "wrong" or "open", which means not attempted.
         message: what is wrong and where to look, or what the right answer shows.
-        code: short name of the mistake, for programs; "" unless the answer is wrong.
+        code: of the mistake, see `Wrong`; "" if there is none.
     """
 
     title: str
@@ -113,15 +108,13 @@ def exercise(notebook, title, hints=(), seconds=TIME_LIMIT_S):
         @functools.wraps(examine)
         def check(*answers, **named):
             if all(map(is_blank, (*answers, *named.values()))):
-                help = f' check.hint("{name}") helps.' if hints else ""
-                return Verdict(title, "open", f"not attempted yet. Write your answer in place of "
-                               f"... and run the cell.{help}")
+                return Verdict(title, "open", "not attempted yet. Write your answer in place of "
+                               f'... and run the cell. check.hint("{name}") helps.')
             try:
                 answers = signature.bind(*answers, **named).args
             except TypeError as error:
-                number = len(signature.parameters)
-                return Verdict(title, "wrong", f"this check takes {number} answer(s): "
-                               f"check.{name}{signature}, but: {error}.", "wrong_number_of_answers")
+                return Verdict(title, "wrong", f"call check.{name}{signature}, but: {error}.",
+                               "wrong_number_of_answers")
             state, message, code = _examine(examine, answers, seconds)
             if state != "open":
                 message += attempts.record(name, state == "solved")
@@ -152,13 +145,11 @@ def _examine(examine, answers, seconds):
 def _describe(error):
     """The error, and the line of the reader's code that it comes from."""
     text = f"{type(error).__name__}: {error}"[:600].rstrip(": ")
-    lines = [frame for frame in traceback.extract_tb(error.__traceback__)
-             if not frame.filename.startswith((PACKAGE, sys.base_prefix))
-             and "-packages" not in frame.filename]
-    if not lines:
-        return text
-    last = lines[-1]
-    return f"{text}\nin {last.name}, line {last.lineno} of its cell: {last.line}".rstrip(": ")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        is_ours = frame.filename.startswith((PACKAGE, sys.base_prefix))
+        if not is_ours and "-packages" not in frame.filename:
+            return f"{text}\nin {frame.name}, line {frame.lineno} of its cell: {frame.line}"
+    return text
 
 
 def is_blank(answer):
@@ -188,10 +179,7 @@ BLANK = {function.__code__.co_code for function in (_empty, _empty_but_docstring
 
 @contextlib.contextmanager
 def undisturbed():
-    """Gradients are recorded, and new tensors are float32 and on the CPU.
-
-    Afterwards these and the random state are the reader's again.
-    """
+    """Record gradients, and make tensors of float32 on the CPU; then all is as it was before."""
     dtype = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.enable_grad():
         try:
@@ -203,11 +191,7 @@ def undisturbed():
 
 @contextlib.contextmanager
 def time_limit(seconds):
-    """Raise TimeLimitError in what the main thread runs when the time is up.
-
-    It comes as the stop button's KeyboardInterrupt does, between two steps of Python or out of a
-    sleep.
-    """
+    """Raise TimeLimitError in the main thread when the time is up, as the stop button would."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -328,8 +312,7 @@ def diagnose(output, mistakes, otherwise):
 
     Args:
         output: what the reader's code gave.
-        mistakes: triples of a code, a message, and a function without arguments that computes what
-            this mistake gives.
+        mistakes: triples: code, message, and a function that computes what this mistake gives.
         otherwise: code and message if it is none of them.
     """
     for code, message, compute in mistakes:
@@ -342,16 +325,11 @@ def diagnose(output, mistakes, otherwise):
 
 
 def choose(answers, questions):
-    """Check answers to questions with lettered options, {question: letter}.
+    """The explanations of the right answers; Wrong with that of the first wrong letter.
 
     Args:
+        answers: {question: letter}.
         questions: {question: (right letter, {letter: why it is right or wrong})}.
-
-    Returns:
-        The explanations of the right answers.
-
-    Raises:
-        Wrong: with the explanation of the first wrong letter; its code is like "question_2_a".
     """
     expect(isinstance(answers, dict), "no_dict",
            f"the answers must be a dict such as {{{next(iter(questions))!r}: \"a\"}}, got "
