@@ -332,7 +332,7 @@ def test_wrong_classes():
         "conv3_not_none": with_layers(Terse, conv3=lambda i, o, strides=1, **_: conv(i, o, 1, 0)),
         "object_for_class": Terse(3, 3),
     })
-    other_names = with_init(lambda s, channels_in, channels_out, use_1x1=False, stride=1: s.x)
+    other_names = with_init(lambda s, c_in, c_out, stride=1: Terse.__init__(s, c_in, c_out))
     assert "unexpected keyword argument 'use_1x1conv'" in residual_block(other_names).message
     assert "strides=1), but: missing a required" in residual_block(no_defaults).message
     assert re.search(r"Conv2d.*'kernel_size'\nin no_kernel, line .*nn.Conv2d",
