@@ -153,7 +153,11 @@ class History:
                 numbers = [value for value in vars(record).values() if value is not None]
                 if not all(map(math.isfinite, numbers)):
                     raise ValueError("a record has numbers that are not finite")
-            return cls(**{**parts, "records": records})
+            history = cls(**{**parts, "records": records})
+            if not all(isinstance(part, dict)
+                       for part in (history.config, history.hardware, history.versions)):
+                raise TypeError
+            return history
         except (TypeError, KeyError, AttributeError):
             raise ValueError("it has more, less or other parts than a history") from None
 
