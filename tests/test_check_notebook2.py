@@ -117,7 +117,7 @@ class Base(nn.Module):
         self.conv2 = nn.Conv2d(num_channels, num_channels, kernel_size=3, padding="same")
         self.conv3 = None
         if use_1x1conv:
-            self.conv3 = nn.Conv2d(input_channels, num_channels, kernel_size=1, stride=strides)
+            self.conv3 = nn.Conv2d(input_channels, num_channels, 1, strides, padding="valid")
         self.bn1, self.bn2 = nn.BatchNorm2d(num_channels), nn.BatchNorm2d(num_channels)
 
     def shortcut(self, X):
@@ -288,7 +288,7 @@ def test_wrong_layers():
                for code, make in WRONG_LAYERS.items()}
     expect_codes(residual_block, answers)
     for code, told in {
-        "conv1_wrong_padding": "conv1 has padding=(0, 0), where (1, 1) was expected.",
+        "conv1_wrong_padding": "conv1 has padding=(0, 0), where (1, 1) was expected: without",
         "conv2_wrong_stride": "conv2 has stride=(2, 2), where (1, 1) was expected: only conv1",
         "bn1_wrong_num_features": "bn1 has num_features=3, where 6 was expected.",
     }.items():
@@ -328,7 +328,7 @@ def test_wrong_classes():
         "conv3_undefined": with_init(no_conv3),
         "shared_layer": with_init(shared_norm),
         "no_conv2": with_layers(Terse, conv2=lambda *_, **__: None),
-        "bn2_of_wrong_type": with_layers(Terse, bn2=lambda *_, **__: nn.Identity()),
+        "no_bn2": with_layers(Terse, bn2=lambda *_, **__: nn.Identity()),
         "conv3_not_none": with_layers(Terse, conv3=lambda i, o, strides=1, **_: conv(i, o, 1, 0)),
         "object_for_class": Terse(3, 3),
     })

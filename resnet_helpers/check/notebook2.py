@@ -112,6 +112,8 @@ BOTTLENECK = "conv1 bn1 relu conv2 bn2 relu conv3 bn3 add relu"
 NAMES = "Name the layers as the task does: the check puts numbers into them."
 REASONS = {  # code of a layer that is not as it should be -> why
     "conv1_wrong_in_channels": "conv1 gets the input",
+    "conv1_wrong_padding": "without padding a 3x3 convolution makes the image smaller",
+    "conv2_wrong_padding": "without padding a 3x3 convolution makes the image smaller",
     "conv2_wrong_in_channels": "conv2 gets what conv1 gives",
     "conv2_wrong_stride": "only conv1 has the stride, or the image would be halved twice",
     "conv3_wrong_stride": "the shortcut must shrink as the branch does",
@@ -179,18 +181,17 @@ def _expect_layers(block, **layers):
     numbers = ("kernel_size", "padding", "stride", "in_channels", "out_channels", "num_features")
     for name, right in layers.items():
         mine, kind = getattr(block, name, None), type(right)
-        expect(mine is not None, f"no_{name}", f"there is no layer {name}. {NAMES}")
+        expect(isinstance(mine, kind), f"no_{name}", f"the block needs a {kind.__name__} {name}, "
+               f"it is {kind_of(mine)}. {NAMES}")
         others = [other for other in layers if other != name and getattr(block, other, 0) is mine]
         expect(not others, "shared_layer", f"{name} and {', '.join(others)} are one and the same "
                f"layer, so they share their numbers: make a layer of its own for each.")
-        expect(isinstance(mine, kind), f"{name}_of_wrong_type",
-               f"{name} is {kind_of(mine)}, where a {kind.__name__} was expected. {NAMES}")
         for number in numbers:
             given, expected = getattr(mine, number, None), getattr(right, number, None)
             code = f"{name}_wrong_{number}"
             reason = f": {REASONS[code]}" if code in REASONS else ""
-            expect(given in (expected, "same"), code, f"{name} has {number}={given}, where "
-                   f"{expected} was expected{reason}.")
+            expect(given in (expected, "same", "valid"), code, f"{name} has {number}={given}, "
+                   f"where {expected} was expected{reason}.")
 
 
 def _expect_output(block, num_channels, steps, where):
@@ -372,7 +373,7 @@ def identity_initialization(make_identity):
         in_train = copy.deepcopy(block).train()(X)
         in_eval = copy.deepcopy(block).eval()(X)
     if not close(in_train, X):
-        raise Wrong(*_busy_branch(block, X, in_eval))
+        _explain_branch(block, close(in_eval, 2 * X, 1e-2))
     expect(close(in_eval, X), "identity_in_training_only",
            "it is the identity in train mode but not in eval mode: there batch norm subtracts a "
            "running mean, which a convolution of zeros does not bring along. Zero what comes after "
@@ -385,21 +386,18 @@ def identity_initialization(make_identity):
             "their ResNets like this.")
 
 
-def _busy_branch(block, X, in_eval):
-    """Code and message for a branch that is not zero."""
-    if close(in_eval, 2 * X, 1e-2):
-        return ("branch_passes_input", "the output is 2x: the branch passes its input on, and the "
-                "shortcut adds it once more. The branch has to be zero.")
-    if not block.bn2.weight.any():
-        return ("bn2_shift_not_zero", "the scale of bn2 is zero, but its shift (bn2.bias) is not: "
-                "the branch adds a constant.")
-    if not block.bn2.bias.any():
-        return ("bn2_scale_not_zero",
-                "the shift of bn2 is zero, but its scale (bn2.weight) is not: batch norm brings "
-                "whatever small numbers it gets back to standard deviation 1, however small the "
-                "weights before it are.")
-    return ("branch_not_zero", "the block still changes its input: the branch is not zero. What is "
-            "the last step of the branch?")
+def _explain_branch(block, doubles):
+    """Wrong, since the branch is not zero."""
+    expect(not doubles, "branch_passes_input", "the output is 2x: the branch passes its input on, "
+           "and the shortcut adds it once more. The branch has to be zero.")
+    expect(block.bn2.weight.any(), "bn2_shift_not_zero", "the scale of bn2 is zero, but its shift "
+           "(bn2.bias) is not: the branch adds a constant.")
+    expect(block.bn2.bias.any(), "bn2_scale_not_zero",
+           "the shift of bn2 is zero, but its scale (bn2.weight) is not: batch norm brings "
+           "whatever small numbers it gets back to standard deviation 1, however small the weights "
+           "before it are.")
+    raise Wrong("branch_not_zero", "the block still changes its input: the branch is not zero. "
+                "What is the last step of the branch?")
 
 
 def _can_learn(block, X):
