@@ -1,5 +1,6 @@
-"""Costs of blocks and models against real modules that torch runs and counts; and the feature maps of a block."""
+"""Costs of blocks and models against modules that torch runs; the feature maps of a block."""
 
+import functools
 import math
 
 import pytest
@@ -36,8 +37,10 @@ def examples(n):
 def blocks(max_channels=64, max_size=64, **more):
     """Arguments of blocks; equal channels, and one channel on the shortcut, come up often."""
     return st.integers(1, max_channels).flatmap(lambda c: st.fixed_dictionaries({
-        "input_channels": st.sampled_from((c, 1)), "num_channels": st.just(c) | st.integers(1, max_channels),
-        "use_1x1conv": st.booleans(), "strides": st.sampled_from((1, 2, 3)), "size": st.integers(1, max_size),
+        "input_channels": st.sampled_from((c, 1)),
+        "num_channels": st.just(c) | st.integers(1, max_channels),
+        "use_1x1conv": st.booleans(), "strides": st.sampled_from((1, 2, 3)),
+        "size": st.integers(1, max_size),
         **more}))
 
 
@@ -62,12 +65,13 @@ class Unchecked(Residual):
 def real_block(input_channels, num_channels, use_1x1conv, strides, shortcut_kernel_size=1):
     block = Unchecked(input_channels, num_channels, use_1x1conv, strides)
     if use_1x1conv and shortcut_kernel_size == 3:
-        block.conv3 = nn.Conv2d(input_channels, num_channels, kernel_size=3, padding=1, stride=strides)
+        block.conv3 = nn.Conv2d(input_channels, num_channels, kernel_size=3, padding=1,
+                                stride=strides)
     return block
 
 
 def torchs_verdict(size, **block):
-    """torch's message about the addition; "" if it stretches the shortcut in silence; None if all is well."""
+    """torch's message about the addition; "" if it stretches in silence; None if all is well."""
     block = real_block(**block)
     try:
         with torch.no_grad():
@@ -78,12 +82,17 @@ def torchs_verdict(size, **block):
 
 
 def measured_steps(size, **block):
-    """{name: (shape, parameters, multiply-adds)} of the steps of a block, as it runs on the "meta" device."""
+    """{name: (shape, parameters, multiply-adds)} of a block's steps, as it runs on "meta"."""
     with torch.device("meta"):
-        block, X, shapes = real_block(**block), torch.empty(4, block["input_channels"], size, size), {}
-    block.conv2.register_forward_pre_hook(lambda _, args: shapes.update(relu=tuple(args[0].shape[1:])))
+        block, shapes = real_block(**block), {}
+        X = torch.empty(4, block.conv1.in_channels, size, size)
+
+    def note(name, tensor):
+        shapes[name] = tuple(tensor.shape[1:])
+
+    block.conv2.register_forward_pre_hook(lambda _, args: note("relu", args[0]))
     for name, layer in block.named_children():
-        layer.register_forward_hook(lambda _, args, out, name=name: shapes.update({name: tuple(out.shape[1:])}))
+        layer.register_forward_hook(lambda _, args, out, name=name: note(name, out))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         try:
             block.eval()(X)
@@ -91,18 +100,21 @@ def measured_steps(size, **block):
             pass
     flops = counter.get_flop_counts()
     return {name: (shape, d2l.count_parameters(getattr(block, name, nn.ReLU())),
-                   sum(flops.get(f"Unchecked.{name}", {}).values()) / (2 * 4)) for name, shape in shapes.items()}
+                   sum(flops.get(f"Unchecked.{name}", {}).values()) / (2 * 4))
+            for name, shape in shapes.items()}
 
 
 @examples(100)
 @given(blocks(shortcut_kernel_size=KERNEL_SIZES))
 def test_every_step_of_a_block_has_the_shape_parameters_and_multiply_adds_of_the_real_one(block):
     costs, measured = block_costs(**block), measured_steps(**block)
-    steps = {step.name: (step.shape, step.parameters, step.multiply_adds) for step in (*costs.branch, *costs.shortcut)}
+    steps = {step.name: (step.shape, step.parameters, step.multiply_adds)
+             for step in (*costs.branch, *costs.shortcut)}
     assert steps == measured
     assert [step.name for step in costs.branch] == ["conv1", "bn1", "relu", "conv2", "bn2"]
     assert costs.branch_shape == measured["bn2"][0]
-    assert costs.shortcut_shape == (measured["conv3"][0] if block["use_1x1conv"] else costs.input_shape)
+    shortcut = measured["conv3"][0] if block["use_1x1conv"] else costs.input_shape
+    assert costs.shortcut_shape == shortcut
     assert costs.input_shape == (block["input_channels"], block["size"], block["size"])
 
 
@@ -117,7 +129,7 @@ def test_error_is_torchs_own(block):
 
 
 def saved_bytes(net, X):
-    """Bytes that autograd keeps for the backward pass, but for the input, the weights and a batch norm's statistics."""
+    """Bytes that autograd keeps, but for the input, the weights and a batch norm's statistics."""
     not_counted = {t.untyped_storage().data_ptr() for t in (*net.parameters(), *net.buffers(), X)}
     kept = {}
 
@@ -125,7 +137,8 @@ def saved_bytes(net, X):
         storage = t.untyped_storage()
         if t.dim() > 1 and storage.data_ptr() not in not_counted:
             kept[storage.data_ptr()] = storage
-        # Nothing for a backward pass, which does not come: an output that its own graph keeps would never be freed.
+        # Nothing for a backward pass, which does not come: an output that its own graph keeps would
+        # never be freed.
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda nothing: nothing):
         net.train()(X)
@@ -157,28 +170,19 @@ def test_remedies_mend_a_real_block_and_do_no_more_than_needed(block):
         for name in remedy:
             rest = {other: value for other, value in remedy.items() if other != name}
             assert torchs_verdict(**{**block, **rest}) is not None
-    for change in ({"use_1x1conv": True}, {"strides": 1}, {"num_channels": block["input_channels"]}):
+    for change in ({"use_1x1conv": True}, {"strides": 1},
+                   {"num_channels": block["input_channels"]}):
         assert (change in remedies) == (torchs_verdict(**{**block, **change}) is None)
 
 
-@pytest.mark.parametrize(("arguments", "named"), [
-    ({"size": 0}, "size"), ({"size": 2.5}, "size"), ({"size": True}, "size"), ({"strides": 0}, "strides"),
-    ({"input_channels": 0}, "input_channels"), ({"num_channels": -1}, "num_channels"),
-    ({"shortcut_kernel_size": 2}, "shortcut_kernel_size")])
-def test_impossible_blocks_are_refused_by_name(arguments, named):
-    with pytest.raises(ValueError, match=f"{named} must be .*, got {arguments[named]}"):
-        block_costs(**{"input_channels": 3, "num_channels": 3, **arguments})
-
-
-@pytest.mark.parametrize(("arguments", "named"), [
-    ({"size": 0}, "size"), ({"size": 2.5}, "size"), ({"strides": 0}, "strides"),
-    ({"input_channels": 0}, "input_channels"), ({"num_channels": -1}, "num_channels"),
-    ({"shortcut_kernel_size": 2}, "shortcut_kernel_size")])
-def test_impossible_blocks_have_no_feature_maps(arguments, named):
-    with pytest.raises(ValueError, match=f"{named} must be .*, got {arguments[named]}"):
-        block_feature_maps(0, **{"input_channels": 3, "num_channels": 3, **arguments})
-
-
+def test_impossible_blocks_are_refused_by_name():
+    for name, value in (("size", 0), ("size", 2.5), ("size", True), ("strides", 0),
+                        ("input_channels", 0), ("num_channels", -1), ("shortcut_kernel_size", 2)):
+        arguments = {"input_channels": 3, "num_channels": 3, name: value}
+        for count in (block_costs, functools.partial(block_feature_maps, 0)):
+            with pytest.raises(ValueError, match=f"{name} must be .*, got {value}"):
+                count(**arguments)
+                pytest.fail(f"{name}={value} was taken")
 @pytest.mark.parametrize("label", [-1, 10, 2.5])
 def test_image_of_no_class_is_refused(label):
     with pytest.raises(ValueError, match=f"label must be .*, got {label}"):
@@ -193,28 +197,33 @@ def meta_model(depth, *args):
 
 
 def measured_stages(net, X):
-    """(shape, parameters, multiply-adds) of b1 to b5 and of the layers after them, as `net` runs."""
+    """(shape, parameters, multiply-adds) of b1 to b5 and of the layers after them."""
     shapes = {}
     for i, part in enumerate(net):
-        part.register_forward_hook(lambda _, args, out, i=i: shapes.update({i: tuple(out.shape[1:])}))
+        part.register_forward_hook(
+            lambda _, args, out, i=i: shapes.update({i: tuple(out.shape[1:])}))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net.eval()(X)
     flops = counter.get_flop_counts()
     parts = [[0], [1], [2], [3], [4], [5, 6, 7]]
     return [(shapes[part[-1]], sum(d2l.count_parameters(net[i]) for i in part),
-             sum(sum(flops.get(f"Sequential.{i}", {}).values()) for i in part) / (2 * len(X))) for part in parts]
+             sum(sum(flops.get(f"Sequential.{i}", {}).values()) for i in part) / (2 * len(X)))
+            for part in parts]
 
 
 def check_model(depth, **arguments):
     size, in_channels = arguments["size"], arguments["in_channels"]
-    net = meta_model(depth, arguments["num_classes"], in_channels, arguments["shortcuts"], arguments["stem"])
+    net = meta_model(depth, arguments["num_classes"], in_channels, arguments["shortcuts"],
+                     arguments["stem"])
     costs = model_costs(depth, **arguments)
     assert [stage.name for stage in costs] == ["b1", "b2", "b3", "b4", "b5", "linear"]
-    assert [(stage.shape, stage.parameters, stage.multiply_adds) for stage in costs] == measured_stages(
+    found = [(stage.shape, stage.parameters, stage.multiply_adds) for stage in costs]
+    assert found == measured_stages(
         net, torch.empty(2, in_channels, size, size, device="meta"))
     for stage, module in zip(costs[1:5], net[1:5], strict=True):
-        assert [sum(step.parameters for step in (*branch, *shortcut)) for branch, shortcut in stage.blocks] == [
-            d2l.count_parameters(block) for block in module]
+        counted = [sum(step.parameters for step in (*branch, *shortcut))
+                   for branch, shortcut in stage.blocks]
+        assert counted == [d2l.count_parameters(block) for block in module]
     assert costs[0].blocks == costs[5].blocks == ()
 
 
@@ -222,7 +231,8 @@ def test_how_many_images_fit_into_8_gib_as_notebook_3_says():
     assert 8 * 2**30 // sum(stage.activation_bytes for stage in model_costs(50, 224)) == 108
 
 
-MODELS = {"size": st.integers(1, 256), "num_classes": st.integers(1, 1000), "in_channels": st.integers(1, 4),
+MODELS = {"size": st.integers(1, 256), "num_classes": st.integers(1, 1000),
+          "in_channels": st.integers(1, 4),
           "shortcuts": st.booleans(), "stem": st.sampled_from(STEMS)}
 
 
@@ -250,7 +260,8 @@ def test_activations_are_what_autograd_saves(depth, runs, max_size, shortcuts):
         net = meta_model(depth, 10, in_channels, shortcuts).to_empty(device="cpu")
         for t in (*net.parameters(), *net.buffers()):
             t.data.zero_()
-        kept = sum(stage.activation_bytes for stage in model_costs(depth, size, 10, in_channels, shortcuts))
+        costs = model_costs(depth, size, 10, in_channels, shortcuts)
+        kept = sum(stage.activation_bytes for stage in costs)
         assert 2 * kept == saved_bytes(net, torch.zeros(2, in_channels, size, size))
     check()
 
@@ -262,10 +273,11 @@ def multiply_adds(depth):
 @pytest.mark.parametrize(("depth", "paper"), [
     (18, 1.8), (34, 3.6), (50, 3.8), (101, 7.6), (152, 11.3)])
 def test_multiply_adds_are_those_of_table_1(depth, paper):
-    # The paper's bottlenecks halve the image in their first convolution, ours in the second. So at the entrance of
-    # three modules the first one computes four times as many places here: 3/4 of them are not in the paper's count.
-    at_entrances = sum(size ** 2 * c_in * width for size, c_in, width in ((56, 256, 128), (28, 512, 256),
-                                                                          (14, 1024, 512)))
+    # The paper's bottlenecks halve the image in their first convolution, ours in the second. So at
+    # the entrance of three modules the first one computes four times as many places here: 3/4 of
+    # them are not in the paper's count.
+    entrances = (56, 256, 128), (28, 512, 256), (14, 1024, 512)
+    at_entrances = sum(size ** 2 * c_in * width for size, c_in, width in entrances)
     ours = multiply_adds(depth) - (0.75 * at_entrances if depth >= 50 else 0)
     assert ours / 1e9 == pytest.approx(paper, rel=0.02)
 
@@ -277,8 +289,9 @@ def test_multiply_adds_are_those_that_torchvision_states(depth):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ({"depth": 20}, "depth must be one of 18, 34, 50, 101, 152, got 20"), ({"size": 0}, "size must be .* got 0"),
-    ({"num_classes": 0}, "num_classes must be .* got 0"), ({"in_channels": 1.5}, "in_channels must be .* got 1.5"),
+    ({"depth": 20}, "depth must be one of 18, 34, 50, 101, 152, got 20"),
+    ({"size": 0}, "size must be .* got 0"), ({"num_classes": 0}, "num_classes must be .* got 0"),
+    ({"in_channels": 1.5}, "in_channels must be .* got 1.5"),
     ({"stem": "5x5"}, "stem must be one of .* got '5x5'")])
 def test_impossible_models_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -315,14 +328,16 @@ def test_feature_maps_have_the_counted_shapes_and_are_what_a_block_computes(labe
         shapes |= {"sum": costs.output_shape, "y": costs.output_shape}
         assert torch.equal(maps["sum"], maps["bn2"] + maps["shortcut"])
         assert torch.equal(maps["y"], maps["sum"].clamp(min=0))
-    assert {name: tuple(Z.shape) for name, Z in maps.items()} == {name: shape[1:] for name, shape in shapes.items()}
+    assert {name: tuple(Z.shape) for name, Z in maps.items()} == {
+        name: shape[1:] for name, shape in shapes.items()}
     assert all(Z.isfinite().all() for Z in maps.values())
     assert torch.equal(maps["relu"], maps["bn1"].clamp(min=0))
     if not block["use_1x1conv"]:
         assert torch.equal(maps["shortcut"], maps["x"])
     for i in (1, 2):
         if maps[f"conv{i}"].std(correction=0) > 1e-3:
-            torch.testing.assert_close(standardised(maps[f"bn{i}"]), standardised(maps[f"conv{i}"]), rtol=0, atol=0.01)
+            torch.testing.assert_close(standardised(maps[f"bn{i}"]),
+                                       standardised(maps[f"conv{i}"]), rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize("label", range(10))

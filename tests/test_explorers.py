@@ -1,4 +1,4 @@
-"""The three explorers and the drawings in them: any state is drawn and described, and controls and traits agree."""
+"""The three explorers and their drawings: any state is drawn, and controls and traits agree."""
 
 import base64
 import contextlib
@@ -13,7 +13,6 @@ import xml.etree.ElementTree as ET
 import ipywidgets as widgets
 import pytest
 import torch
-import traitlets
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ipywidgets.widgets.widget import _instances
@@ -33,42 +32,41 @@ from resnet_helpers.models import Residual
 from resnet_helpers.plotting import drawing
 from resnet_helpers.widgets import BlockExplorer, FunctionClassExplorer, ModelExplorer
 from resnet_helpers.widgets.block_explorer import describe_block
-from resnet_helpers.widgets.explorer import Explorer, status, switch
+from resnet_helpers.widgets.explorer import status
 from resnet_helpers.widgets.model_explorer import bytes_in_words, describe_model, stage_table
 
-CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+CLASSES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag",
+           "ankle boot")
+WHOLE = st.integers
 
-# For each explorer: what its controls are called on the page, and every value that they can have.
-LABELS = {
-    FunctionClassExplorer: {"nested": "nested", "complexity": "complexity k", "target": "f*", "noise": "noise",
-                            "num_points": "points"},
-    BlockExplorer: {"use_1x1conv": "use_1x1conv", "strides": "strides", "shortcut_kernel_size": "conv3",
-                    "input_channels": "input_channels", "num_channels": "num_channels", "size": "image size",
-                    "image": "image"},
-    ModelExplorer: {"depth": "depth", "shortcuts": "residual connections", "size": "image size",
-                    "in_channels": "image channels", "num_classes": "classes", "batch_size": "batch size"}}
-VALUES = {
+# For each explorer's traits: the control's name on the page, every value, some impossible ones.
+TRAITS = {
     FunctionClassExplorer: {
-        "nested": st.booleans(), "complexity": st.integers(1, 6), "noise": st.floats(0, 0.5),
-        "target": st.sampled_from(("jump", "ramp", "wave", "bump")), "num_points": st.integers(5, 200)},
+        "nested": ("nested", st.booleans(), ("yes", None)),
+        "complexity": ("complexity k", WHOLE(1, 6), (0, 7, 2.5, "3", None, True)),
+        "target": ("f*", st.sampled_from(("jump", "ramp", "wave", "bump")), ("step", 3, None)),
+        "noise": ("noise", st.floats(0, 0.5),
+                  (-0.1, 0.51, float("inf"), float("nan"), "0.1", None)),
+        "num_points": ("points", WHOLE(5, 200), (4, 201, 40.5, None))},
     BlockExplorer: {
-        "use_1x1conv": st.booleans(), "strides": st.sampled_from((1, 2)),
-        "shortcut_kernel_size": st.sampled_from((1, 3)), "input_channels": st.integers(1, 64),
-        "num_channels": st.integers(1, 64), "size": st.integers(1, 56), "image": st.sampled_from(CLASSES)},
+        "use_1x1conv": ("use_1x1conv", st.booleans(), ("yes", 2, None)),
+        "strides": ("strides", st.sampled_from((1, 2)), (0, 3, -1, "2", None, True, 2.0)),
+        "shortcut_kernel_size": ("conv3", st.sampled_from((1, 3)), (0, 2, None, 3.0)),
+        "input_channels": ("input_channels", WHOLE(1, 64), (0, -1, 65, 1.5, None)),
+        "num_channels": ("num_channels", WHOLE(1, 64), (0, 65, "6", None)),
+        "size": ("image size", WHOLE(1, 56), (0, 57, float("nan"), None, True)),
+        "image": ("image", st.sampled_from(CLASSES), ("boot", 3, None))},
     ModelExplorer: {
-        "depth": st.sampled_from((18, 34, 50, 101, 152)), "shortcuts": st.booleans(), "size": st.integers(32, 256),
-        "in_channels": st.integers(1, 4), "num_classes": st.integers(1, 1000), "batch_size": st.integers(1, 512)}}
-IMPOSSIBLE = [
-    (FunctionClassExplorer, {"complexity": (0, 7, 2.5, "3", None), "nested": ("yes", None), "target": ("step", 3, None),
-                             "noise": (-0.1, 0.51, float("inf"), "0.1", None), "num_points": (4, 201, 40.5, None)}),
-    (BlockExplorer, {"use_1x1conv": ("yes", 2, None), "strides": (0, 3, -1, "2", None), "image": ("boot", 3, None),
-                     "shortcut_kernel_size": (0, 2, None), "input_channels": (0, -1, 65, 1.5, None),
-                     "num_channels": (0, 65, "6", None), "size": (0, 57, float("nan"), None)}),
-    (ModelExplorer, {"depth": (20, "18", None), "shortcuts": ("no", None), "size": (31, 257, 64.5, None),
-                     "in_channels": (0, 5, None), "num_classes": (0, 1001, None), "batch_size": (0, 513, None)})]
-IMPOSSIBLE = [(kind, trait, value) for kind, traits in IMPOSSIBLE for trait, values in traits.items()
-              for value in values]
-EXPLORERS = pytest.mark.parametrize("kind", tuple(LABELS))
+        "depth": ("depth", st.sampled_from((18, 34, 50, 101, 152)), (20, "18", None, 34.0)),
+        "shortcuts": ("residual connections", st.booleans(), ("no", None)),
+        "size": ("image size", WHOLE(32, 256), (31, 257, 64.5, None)),
+        "in_channels": ("image channels", WHOLE(1, 4), (0, 5, None)),
+        "num_classes": ("classes", WHOLE(1, 1000), (0, 1001, None)),
+        "batch_size": ("batch size", WHOLE(1, 512), (0, 513, None, True))}}
+LABELS, VALUES, IMPOSSIBLE = (
+    {kind: {trait: parts[i] for trait, parts in traits.items()} for kind, traits in TRAITS.items()}
+    for i in range(3))
+EXPLORERS = pytest.mark.parametrize("kind", tuple(TRAITS))
 
 
 def examples(n):
@@ -91,7 +89,8 @@ def close_what_is_open():
 
 def everything(widget):
     """A widget and all that it contains."""
-    return [widget, *(inner for child in getattr(widget, "children", ()) for inner in everything(child))]
+    children = getattr(widget, "children", ())
+    return [widget, *(inner for child in children for inner in everything(child))]
 
 
 def inputs(explorer, trait):
@@ -130,7 +129,7 @@ def set_at_once(explorer, values):
 
 
 def undrawn(kind):
-    """An explorer of a `kind`, with an empty drawing, for tests of what is around it; `draws` counts the drawings."""
+    """A `kind` with an empty drawing, for tests of what is around it; `draws` counts them."""
     class Undrawn(kind):
         draws = 0
 
@@ -153,7 +152,8 @@ def test_any_state_is_drawn_and_described(kind):
         set_at_once(explorer, values)
         assert state(explorer) == values
         assert re.fullmatch(r"[A-Z].+\.", explorer.text) and "nan" not in explorer.text
-        assert f'<svg class="rh-picture" role="img" aria-label="{html.escape(explorer.text)}"' in picture(explorer)
+        label = f'role="img" aria-label="{html.escape(explorer.text)}"'
+        assert f'<svg class="rh-picture" {label}' in picture(explorer)
         announced = [value for value in html_of(explorer) if 'role="status"' in value]
         assert len(announced) == 1 and html.escape(explorer.text) in announced[0]
     check()
@@ -166,51 +166,57 @@ def test_any_state_is_drawn_and_described(kind):
 def test_sentence_about_a_block_gives_its_output_shape_or_says_why_there_is_none(block, size):
     with torch.device("meta"):
         real, X = Residual(**block).eval(), torch.empty(2, block["input_channels"], size, size)
-    sentence = describe_block(block_costs(**block, size=size), block["use_1x1conv"], block["strides"])
-    call = ", ".join(f"{block[name]}" for name in ("input_channels", "num_channels"))
-    assert sentence.startswith(f"Residual({call}, use_1x1conv={block['use_1x1conv']}, strides={block['strides']})")
+    use_1x1conv, strides = block["use_1x1conv"], block["strides"]
+    sentence = describe_block(block_costs(**block, size=size), use_1x1conv, strides)
+    call = f"{block['input_channels']}, {block['num_channels']}"
+    assert sentence.startswith(f"Residual({call}, use_1x1conv={use_1x1conv}, strides={strides})")
     try:
         assert f"output shape {tuple(real(X).shape[1:])}." in sentence
     except ValueError:
         is_stretched = block["input_channels"] == 1 and (block["strides"] == 1 or size == 1)
-        assert ("is refused" if is_stretched else "cannot be added") in sentence and "output shape" not in sentence
+        assert ("is refused" if is_stretched else "cannot be added") in sentence
+        assert "output shape" not in sentence
         assert ("stretch the shortcut" in sentence) == is_stretched
 
 
 @pytest.mark.parametrize(("complexity", "nested", "end"), [
-    (1, False, "."), (2, False, "F2 is nearer to f* than F1."), (3, False, "F3 is farther from f* than F2."),
-    (3, True, "F3 is as far from f* as F2.")])
+    (1, False, "."), (2, False, "F2 is nearer to f* than F1."),
+    (3, False, "F3 is farther from f* than F2."), (3, True, "F3 is as far from f* as F2.")])
 def test_sentence_about_a_fit_says_where_the_last_step_led(complexity, nested, end):
     text = FunctionClassExplorer(complexity=complexity, nested=nested).text
-    assert text.startswith(f"F{complexity} ({'nested' if nested else 'not nested'}): its best function is 0.")
+    family = "nested" if nested else "not nested"
+    assert text.startswith(f"F{complexity} ({family}): its best function is 0.")
     assert text.endswith(end) and text.count("F") == (1 if complexity == 1 else 3)
 
 
 def test_sentence_about_a_model_has_the_numbers_of_the_article_and_the_paper():
     text = ModelExplorer(size=224, num_classes=10, in_channels=1, batch_size=1).text
-    assert text.startswith("ResNet-18: 11,178,378 parameters, 1.73 billion multiply-adds for one image;")
+    assert text.startswith("ResNet-18: 11,178,378 parameters, 1.73 billion multiply-adds for one "
+                           "image;")
     assert "1.81 billion" in ModelExplorer(in_channels=3, num_classes=1000).text  # table 1 says 1.8
     assert ModelExplorer(shortcuts=False, depth=34).text.startswith("Plain net of 34 layers: ")
 
 
 def test_table_of_a_model_has_a_row_per_stage_and_their_sum():
-    table = ET.fromstring(re.search("<table.*</table>", stage_table(model_costs(18), batch_size=64)).group())
+    page = stage_table(model_costs(18), batch_size=64)
+    table = ET.fromstring(re.search("<table.*</table>", page).group())
     rows = [["".join(cell.itertext()).replace(" ", "") for cell in row] for row in table.iter("tr")]
-    assert rows[0][:5] == ["stage", "blocks", "outputshape", "parameters", "multiply-adds"] and "64" in rows[0][5]
+    assert rows[0][:5] == ["stage", "blocks", "outputshape", "parameters", "multiply-adds"]
+    assert "64" in rows[0][5]
     assert [row[:3] for row in rows[1:]] == [
         ["b1", "", "64×56×56"], ["b2", "2", "64×56×56"], ["b3", "2", "128×28×28"],
-        ["b4", "2", "256×14×14"], ["b5", "2", "512×7×7"], ["linear", "", "10"], ["together", "8", ""]]
+        ["b4", "2", "256×14×14"], ["b5", "2", "512×7×7"], ["linear", "", "10"],
+        ["together", "8", ""]]
     assert rows[-1][3] == "11,178,378"
     for column in (3, 4):
         numbers = [int(row[column].replace(",", "")) for row in rows[1:]]
         assert sum(numbers[:-1]) == numbers[-1] > 0
 
 
-@pytest.mark.parametrize(("n", "text"), [
-    (0, "0.0 KiB"), (1024, "1.0 KiB"), (12_345_678, "11.8 MiB"), (2 ** 20, "1.0 MiB"), (2 ** 30, "1.00 GiB"),
-    (5 * 2 ** 38, "1280.00 GiB")])
-def test_bytes_are_written_in_a_unit_that_suits(n, text):
-    assert bytes_in_words(n) == text
+def test_bytes_are_written_in_a_unit_that_suits():
+    for n, text in ((0, "0.0 KiB"), (1024, "1.0 KiB"), (12_345_678, "11.8 MiB"),
+                    (2 ** 20, "1.0 MiB"), (2 ** 30, "1.00 GiB"), (5 * 2 ** 38, "1280.00 GiB")):
+        assert bytes_in_words(n) == text
 
 
 def test_memory_grows_with_the_batch():
@@ -234,21 +240,28 @@ def test_an_explorer_that_cannot_draw_leaves_no_widgets(monkeypatch):
 @EXPLORERS
 def test_same_state_gives_the_same_picture_however_it_was_reached(kind):
     explorer = kind()
-    small = {trait: st.integers(1, 8) for trait in ("input_channels", "num_channels")} if kind is BlockExplorer else {}
+    values = dict(VALUES[kind])
+    if kind is BlockExplorer:
+        values.update(input_channels=st.integers(1, 8), num_channels=st.integers(1, 8))
 
     @examples(6)
-    @given(st.lists(st.fixed_dictionaries({**VALUES[kind], **small}), min_size=1, max_size=3))
+    @given(st.lists(st.fixed_dictionaries(values), min_size=1, max_size=3))
     def check(states):
         for values in states:
             set_at_once(explorer, values)
-        assert (html_of(explorer), explorer.text) == (html_of(fresh := kind(**states[-1])), fresh.text)
+        fresh = kind(**states[-1])
+        assert (html_of(explorer), explorer.text) == (html_of(fresh), fresh.text)
         fresh.close()
     check()
 
 
 def test_hostile_text_is_shown_as_text():
     hostile = '"><script>alert("1 & 2")</script>'
-    explorer = type("Hostile", (ModelExplorer,), {"_picture": lambda self: (drawing(1, 1)[0], hostile)})()
+    class Hostile(ModelExplorer):
+        def _picture(self):
+            return drawing(1, 1)[0], hostile
+
+    explorer = Hostile()
     assert explorer.text == hostile
     shown = "".join(html_of(explorer))
     assert "<script" not in shown and shown.count(html.escape(hostile)) == 2
@@ -266,8 +279,9 @@ def test_every_control_says_what_it_is_for(kind):
             assert all(name.strip() and not name.strip().isdigit() for name, _ in first.options)
         else:
             assert first.description == label
-        assert all(isinstance(slider, (widgets.IntSlider, widgets.FloatSlider)) for slider in sliders)
-    values = [w for w in everything(explorer) if hasattr(w, "value") and not isinstance(w, widgets.HTML)]
+        assert all(isinstance(w, (widgets.IntSlider, widgets.FloatSlider)) for w in sliders)
+    values = [w for w in everything(explorer)
+              if hasattr(w, "value") and not isinstance(w, widgets.HTML)]
     assert len(values) == sum(len(inputs(explorer, trait)) for trait in LABELS[kind])
 
 
@@ -288,8 +302,9 @@ def test_start_values_reach_the_controls(kind):
 @EXPLORERS
 def test_traits_and_controls_follow_each_other_and_each_change_draws_once(kind):
     explorer = undrawn(kind)()
+    how = st.sampled_from(("trait", "first", "last"))
     change = st.sampled_from(tuple(VALUES[kind])).flatmap(
-        lambda trait: st.tuples(st.just(trait), VALUES[kind][trait], st.sampled_from(("trait", "first", "last"))))
+        lambda trait: st.tuples(st.just(trait), VALUES[kind][trait], how))
 
     @examples(200)
     @given(change)
@@ -324,36 +339,32 @@ def test_several_traits_at_once_draw_once(kind):
     check()
 
 
-LOOK_LIKE_NUMBERS = [
-    (FunctionClassExplorer, "noise", float("nan")), (FunctionClassExplorer, "complexity", True),
-    (BlockExplorer, "strides", True), (BlockExplorer, "strides", 2.0), (BlockExplorer, "size", True),
-    (BlockExplorer, "shortcut_kernel_size", 3.0), (ModelExplorer, "depth", 34.0), (ModelExplorer, "batch_size", True)]
-
-
 @EXPLORERS
 def test_impossible_values_are_refused_and_nothing_changes(kind):
-    values = [(trait, value) for other, trait, value in (*IMPOSSIBLE, *LOOK_LIKE_NUMBERS) if other is kind]
     explorer, accepted = undrawn(kind)(), []
     before = shown(explorer)
-    for trait, value in values:
-        with contextlib.suppress(TraitError):
-            setattr(explorer, trait, value)
-            accepted.append((trait, value))
-        with contextlib.suppress(TraitError):
-            undrawn(kind)(**{trait: value})
-            accepted.append((trait, value))
-        assert shown(explorer) == before and getattr(explorer, trait) is not value, (trait, value)
-    assert accepted == [] and len(values) > 10
+    for trait, values in IMPOSSIBLE[kind].items():
+        for value in values:
+            with contextlib.suppress(TraitError):
+                setattr(explorer, trait, value)
+                accepted.append((trait, value))
+            with contextlib.suppress(TraitError):
+                undrawn(kind)(**{trait: value})
+                accepted.append((trait, value))
+            assert shown(explorer) == before, (trait, value)
+            assert getattr(explorer, trait) is not value, (trait, value)
+    assert accepted == []
 
 
 @EXPLORERS
 def test_one_impossible_value_among_several_undoes_them_all(kind):
     explorer = kind()
     before = shown(explorer)
-    changed = {trait: not value for trait, value in state(explorer).items() if isinstance(value, bool)}
-    _, trait, value = next(case for case in IMPOSSIBLE if case[0] is kind and case[1] not in changed)
+    changed = {trait: not value for trait, value in state(explorer).items()
+               if isinstance(value, bool)}
+    trait = next(trait for trait in IMPOSSIBLE[kind] if trait not in changed)
     with pytest.raises(TraitError):
-        set_at_once(explorer, {**changed, trait: value})
+        set_at_once(explorer, {**changed, trait: IMPOSSIBLE[kind][trait][0]})
     assert shown(explorer) == before
 
 
@@ -363,15 +374,17 @@ def test_number_outside_its_range_becomes_the_nearest_that_is_possible(kind):
     for trait in LABELS[kind]:
         for control in inputs(explorer, trait):
             if hasattr(control, "max"):
-                for far, nearest in ((control.max + 1000, control.max), (control.min - 1000, control.min)):
-                    control.value = far
+                for far, nearest in ((1000, control.max), (-1000, control.min)):
+                    control.value = nearest + far
                     assert getattr(explorer, trait) == nearest
                     assert {w.value for w in inputs(explorer, trait)} == {nearest}
 
 
 @EXPLORERS
 def test_unknown_argument_is_refused_by_name(kind):
-    with pytest.raises(TypeError, match=f"{kind.__name__} has no color, colour; it takes .*{list(LABELS[kind])[-1]}"):
+    known = ", ".join(kind()._controls)
+    message = f"{kind.__name__} has no color, colour; it takes {known}"
+    with pytest.raises(TypeError, match=message):
         kind(colour=1, color=2)
 
 
@@ -388,9 +401,10 @@ def mending_buttons(explorer):
 
 
 @examples(18)
-@given(st.fixed_dictionaries({"input_channels": st.integers(1, 5), "num_channels": st.integers(1, 5),
-                              "strides": st.sampled_from((1, 2)), "use_1x1conv": st.booleans(),
-                              "size": st.integers(1, 6), "shortcut_kernel_size": st.sampled_from((1, 3))}))
+@given(st.fixed_dictionaries({
+    "input_channels": st.integers(1, 5), "num_channels": st.integers(1, 5),
+    "strides": st.sampled_from((1, 2)), "use_1x1conv": st.booleans(), "size": st.integers(1, 6),
+    "shortcut_kernel_size": st.sampled_from((1, 3))}))
 def test_each_mending_button_mends_the_block_and_a_sound_block_has_none(values):
     number = len(mending_buttons(explorer := BlockExplorer(**values)))
     assert (number > 0) == ("cannot be added" in explorer.text or "is refused" in explorer.text)
@@ -402,10 +416,12 @@ def test_each_mending_button_mends_the_block_and_a_sound_block_has_none(values):
         assert "output shape" in explorer.text and mending_buttons(explorer) == []
         after = state(explorer)
         assert {name: str(after[name]) for name in promised} == promised
-        assert {name: value for name, value in after.items() if name not in promised} == {
-            **{name: value for name, value in values.items() if name not in promised}, "image": "ankle boot"}
-        block = Residual(*(after[name] for name in ("input_channels", "num_channels", "use_1x1conv", "strides")))
-        assert block(torch.rand(4, values["input_channels"], values["size"], values["size"])).numel() > 0
+        for name, value in {**values, "image": "ankle boot"}.items():
+            assert name in promised or after[name] == value
+        block = Residual(*(after[name] for name in (
+            "input_channels", "num_channels", "use_1x1conv", "strides")))
+        size = values["size"]
+        assert block(torch.rand(4, values["input_channels"], size, size)).numel() > 0
     explorer.close()
 
 
@@ -418,7 +434,8 @@ def test_mending_two_things_draws_once():
             return super()._picture()
 
     explorer = Counted(strides=2, num_channels=6)
-    button = next(b for b in mending_buttons(explorer) if "strides" in b.description and "channels" in b.description)
+    button = next(b for b in mending_buttons(explorer)
+                  if "strides" in b.description and "channels" in b.description)
     button.click()
     assert explorer.draws == 2 and (explorer.strides, explorer.num_channels) == (1, 3)
 
@@ -433,56 +450,42 @@ def test_buttons_that_are_no_longer_offered_are_closed():
 
 # --- what stays on the page, and what goes ---
 
-@EXPLORERS
-def test_page_without_a_kernel_gets_a_picture_and_its_description(kind):
-    explorer = kind()
-    data, metadata = explorer._repr_mimebundle_()
-    view = data["application/vnd.jupyter.widget-view+json"]
-    assert view["model_id"] == explorer.model_id
-    assert data["text/plain"] == f"{kind.__name__}: {explorer.text}"
-    assert metadata["image/png"]["alt"] == explorer.text
-    width, _ = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size
-    assert width == 2 * metadata["image/png"]["width"]
-
-
-@EXPLORERS
-def test_picture_for_a_page_without_a_kernel_follows_the_state(kind):
-    explorer, pictures = kind(), set()
+def flip(explorer):
+    """Change the first of its switches."""
     flag = next(trait for trait, value in state(explorer).items() if isinstance(value, bool))
-    for value in (False, True, False):
-        setattr(explorer, flag, value)
-        pictures.add(explorer._repr_mimebundle_()[0]["image/png"])
+    setattr(explorer, flag, not getattr(explorer, flag))
+
+
+@EXPLORERS
+def test_page_without_a_kernel_gets_a_picture_of_the_state_and_its_description(kind):
+    explorer, pictures = kind(), set()
+    for _ in range(3):
+        data, metadata = explorer._repr_mimebundle_()
+        view = data["application/vnd.jupyter.widget-view+json"]
+        assert view["model_id"] == explorer.model_id
+        assert data["text/plain"] == f"{kind.__name__}: {explorer.text}"
+        assert metadata["image/png"]["alt"] == explorer.text
+        width, _ = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).size
+        assert width == 2 * metadata["image/png"]["width"]
+        pictures.add(data["image/png"])
+        flip(explorer)
     assert len(pictures) == 2
 
 
 @EXPLORERS
-def test_close_closes_all_widgets_and_may_be_called_again(kind):
+def test_close_closes_all_widgets_leaves_nothing_and_may_be_called_again(kind):
     explorer = kind(strides=2) if kind is BlockExplorer else kind()
-    opened, draws = everything(explorer), explorer.text
+    opened, text = everything(explorer), explorer.text
     assert all(w.comm is not None for w in opened) and len(opened) > 8
     explorer.close()
     explorer.close()
-    assert all(w.comm is None for w in opened)
-    flag = next(trait for trait, value in state(explorer).items() if isinstance(value, bool))
-    setattr(explorer, flag, not getattr(explorer, flag))  # an old reference in a cell does no harm
-    assert explorer.text == draws
-
-
-@EXPLORERS
-def test_closed_explorer_can_be_collected(kind):
-    explorer = kind()
+    assert all(w.comm is None for w in opened) and not _instances
+    flip(explorer)  # an old reference in a cell does no harm
+    assert explorer.text == text
     reference = weakref.ref(explorer)
-    explorer.close()
-    del explorer
+    del explorer, opened
     gc.collect()
     assert reference() is None
-
-
-@EXPLORERS
-def test_close_leaves_nothing_in_the_kernel(kind):
-    explorer = kind()
-    explorer.close()
-    assert not _instances
 
 
 def test_drawing_again_leaves_nothing_more_in_the_kernel():
@@ -494,27 +497,11 @@ def test_drawing_again_leaves_nothing_more_in_the_kernel():
 
 
 @EXPLORERS
-@pytest.mark.parametrize(("arguments", "error"), [({"colour": 1}, TypeError), ({"size": 0, "noise": -1}, Exception)])
-def test_refused_constructor_leaves_nothing_in_the_kernel(kind, arguments, error):
-    with pytest.raises(error):
-        kind(**arguments)
-    assert not _instances
-
-
-def test_a_new_explorer_needs_a_trait_a_control_and_a_picture():
-    class Coin(Explorer):
-        heads = traitlets.Bool(True)
-
-        def _make_controls(self):
-            return {"heads": switch("heads")}
-
-        def _picture(self):
-            return drawing(1, 1)[0], f"It shows {'heads' if self.heads else 'tails'}."
-
-    coin = Coin(heads=False)
-    assert coin.text == "It shows tails."
-    coin.heads = True
-    assert coin.text == "It shows heads."
+def test_refused_constructor_leaves_nothing_in_the_kernel(kind):
+    for arguments in ({"colour": 1}, {"size": 0, "noise": -1}):
+        with pytest.raises((TypeError, TraitError)):
+            kind(**arguments)
+        assert not _instances
 
 
 # --- drawings ---
@@ -532,10 +519,12 @@ def test_drawing_of_a_block_says_which_shapes_do_not_fit_and_quotes_torch():
     shown = texts(draw_block(block_costs(3, 6, False, 2)))
     assert "6×3×3 and 3×6×6 do not fit" in [text.replace("\n", " ") for text in shown]
     assert "×" in shown and "+" not in shown
-    message = next(text for text in shown if text.startswith("torch says")).replace("\n", " ").replace("- ", "-")
-    assert message == ('torch says: "The size of tensor a (3) must match the size of tensor b (6) at non-singleton '
-                       'dimension 3"')
-    assert any("torch says nothing" in text.replace("\n", " ") for text in texts(draw_block(block_costs(1, 6))))
+    message = next(text for text in shown if text.startswith("torch says")).replace("\n", " ")
+    assert message.replace("- ", "-") == (
+        'torch says: "The size of tensor a (3) must match the size of tensor b (6) at '
+        'non-singleton dimension 3"')
+    stretched = " ".join(texts(draw_block(block_costs(1, 6)))).replace("\n", " ")
+    assert "torch says nothing" in stretched
 
 
 def test_drawing_of_a_block_has_the_costs_of_both_paths():
@@ -546,28 +535,26 @@ def test_drawing_of_a_block_has_the_costs_of_both_paths():
     assert "shortcut: x unchanged, costs nothing" in texts(draw_block(block_costs(3, 3)))
 
 
-def pictures(fig):
-    return list(fig.axes[0].images)
-
-
 def test_drawing_of_a_block_shows_a_map_for_each_edge():
     block = {"input_channels": 3, "num_channels": 3, "size": 12}
     maps = block_feature_maps(0, **block)
-    assert len(pictures(draw_block(block_costs(**block), maps))) == len(maps) == 9
-    assert len(pictures(draw_block(block_costs(**block)))) == 0
+    assert len(draw_block(block_costs(**block), maps).axes[0].images) == len(maps) == 9
+    assert len(draw_block(block_costs(**block)).axes[0].images) == 0
 
 
 def test_drawing_of_a_model_has_the_shapes_of_table_1():
     shown = texts(draw_resnet(model_costs(50, 224, 1000, 3), 224, 3))
     labels = [text for text in shown if "\n" in text]
     assert labels == [
-        "b1\nstem\n64×56×56", "b2\n3 blocks\n256×56×56", "b3\n4 blocks\n512×28×28", "b4\n6 blocks\n1024×14×14",
-        "b5\n3 blocks\n2048×7×7", "linear\nclassifier\n2048 → 1000", "image\nat ¼ scale\n3×224×224"]
+        "b1\nstem\n64×56×56", "b2\n3 blocks\n256×56×56", "b3\n4 blocks\n512×28×28",
+        "b4\n6 blocks\n1024×14×14", "b5\n3 blocks\n2048×7×7", "linear\nclassifier\n2048 → 1000",
+        "image\nat ¼ scale\n3×224×224"]
 
 
 @pytest.mark.parametrize(("depth", "shortcuts", "arcs", "dashed"), [
     (34, True, 3 + 4 + 6 + 3, 3), (50, True, 3 + 4 + 6 + 3, 4), (34, False, 0, 0)])
-def test_drawing_of_a_model_has_an_arc_per_shortcut_dashed_where_the_shape_changes(depth, shortcuts, arcs, dashed):
+def test_drawing_of_a_model_has_an_arc_per_shortcut_dashed_where_the_shape_changes(
+        depth, shortcuts, arcs, dashed):
     fig = draw_resnet(model_costs(depth, shortcuts=shortcuts), 224, shortcuts=shortcuts)
     lines = [line for line in fig.axes[0].collections if isinstance(line, LineCollection)]
     styles = [style for line in lines for style in line.get_linestyle()]
@@ -577,29 +564,35 @@ def test_drawing_of_a_model_has_an_arc_per_shortcut_dashed_where_the_shape_chang
 
 def test_regions_picture_names_all_regions():
     for ax in draw_function_classes().axes:
-        assert {f"$F_{k}$" for k in range(1, 7)} | {"$f^*$"} == {text.get_text() for text in ax.texts}
+        expected = {f"$F_{k}$" for k in range(1, 7)} | {"$f^*$"}
+        assert {text.get_text() for text in ax.texts} == expected
 
 
 def clashes(fig):
-    """Texts that leave the figure, or run into each other, an image, or a box that they are not written in."""
-    renderer = FigureCanvasAgg(fig).get_renderer()
-    inside = fig.bbox.padded(1)
-    extents = {text: text.get_window_extent(renderer).padded(-1) for text in fig.axes[0].texts if text.get_text()}
-    found = [text.get_text() for text, extent in extents.items()
-             if not (inside.contains(*extent.min) and inside.contains(*extent.max))]
-    found += [(a.get_text(), b.get_text()) for a, b in itertools.combinations(extents, 2)
-              if extents[a].overlaps(extents[b])]
-    boxes = [patch.get_window_extent(renderer) for patch in fig.axes[0].patches if isinstance(patch, FancyBboxPatch)]
-    for box in (*boxes, *(image.get_window_extent(renderer) for image in pictures(fig))):
-        found += [text.get_text() for text, extent in extents.items() if extent.overlaps(box) and not (
-            box.contains(*extent.min) and box.contains(*extent.max))]
+    """Texts that leave the figure, or run into each other, an image, or a box of other texts."""
+    renderer, ax = FigureCanvasAgg(fig).get_renderer(), fig.axes[0]
+
+    def holds(box, extent):
+        return box.contains(*extent.min) and box.contains(*extent.max)
+
+    extents = [(text.get_text(), text.get_window_extent(renderer).padded(-1)) for text in ax.texts
+               if text.get_text()]
+    found = [text for text, extent in extents if not holds(fig.bbox.padded(1), extent)]
+    found += [(text, other) for (text, extent), (other, its) in itertools.combinations(extents, 2)
+              if extent.overlaps(its)]
+    boxes = [patch for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    for box in (artist.get_window_extent(renderer) for artist in (*boxes, *ax.images)):
+        found += [text for text, extent in extents
+                  if extent.overlaps(box) and not holds(box, extent)]
     return found
 
 
-BLOCKS = st.fixed_dictionaries({trait: values for trait, values in VALUES[BlockExplorer].items() if trait != "image"})
+BLOCKS = st.fixed_dictionaries({trait: values for trait, values in VALUES[BlockExplorer].items()
+                                if trait != "image"})
 LARGEST = {"input_channels": 64, "num_channels": 64, "use_1x1conv": True, "strides": 1, "size": 56,
            "shortcut_kernel_size": 3}
-NO_PIXELS = {name: torch.zeros(1, 1) for name in ("x", "conv1", "bn1", "relu", "conv2", "bn2", "shortcut")}
+NO_PIXELS = {name: torch.zeros(1, 1) for name in (
+    "x", "conv1", "bn1", "relu", "conv2", "bn2", "shortcut")}
 
 
 @examples(40)
@@ -617,7 +610,8 @@ def test_nothing_is_cut_off_in_the_drawing_of_any_block_without_maps(block):
 
 
 @examples(20)
-@given(**{trait: values for trait, values in VALUES[ModelExplorer].items() if trait != "batch_size"})
+@given(**{trait: values for trait, values in VALUES[ModelExplorer].items()
+          if trait != "batch_size"})
 def test_nothing_overlaps_in_the_drawing_of_any_model(depth, size, **more):
     stages = model_costs(depth, size, **more)
     assert clashes(draw_resnet(stages, size, more["in_channels"], more["shortcuts"])) == []

@@ -60,8 +60,8 @@ def test_shape_walk_of_the_article():
     for layer in d2l.resnet18():
         X = layer(X)
         shapes.append(tuple(X.shape[1:]))
-    assert shapes == [(64, 56, 56), (64, 56, 56), (128, 28, 28), (256, 14, 14), (512, 7, 7), (512, 1, 1), (512,),
-                      (10,)]
+    assert shapes == [(64, 56, 56), (64, 56, 56), (128, 28, 28), (256, 14, 14), (512, 7, 7),
+                      (512, 1, 1), (512,), (10,)]
 
 
 def test_parameters_of_the_article():
@@ -113,7 +113,8 @@ def test_same_logits_as_torchvision(depth):
 
 
 @pytest.mark.parametrize(("net", "depth", "message"), [
-    (lambda: d2l.resnet18(10, 3), 34, "blocks"), (lambda: d2l.resnet34(10, 3), 50, "different blocks"),
+    (lambda: d2l.resnet18(10, 3), 34, "blocks"),
+    (lambda: d2l.resnet34(10, 3), 50, "different blocks"),
     (lambda: d2l.resnet18(7, 3), 18, "classes"), (lambda: d2l.resnet18(10, 1), 18, "channels")])
 def test_weights_of_another_model_are_refused_and_nothing_is_changed(net, depth, message):
     net = net()
@@ -125,15 +126,18 @@ def test_weights_of_another_model_are_refused_and_nothing_is_changed(net, depth,
 
 @pytest.mark.parametrize("block", [Residual, Bottleneck])
 @pytest.mark.parametrize(("arguments", "named"), [
-    ({"input_channels": 0}, "input_channels"), ({"num_channels": -4}, "num_channels"), ({"strides": 0}, "strides"),
+    ({"input_channels": 0}, "input_channels"), ({"num_channels": -4}, "num_channels"),
+    ({"strides": 0}, "strides"),
     ({"strides": 1.5}, "strides"), ({"num_channels": True}, "num_channels")])
 def test_impossible_sizes_are_refused_by_name(block, arguments, named):
-    with pytest.raises(ValueError, match=rf"{named} must be a whole number of at least 1, got {arguments[named]}"):
+    message = rf"{named} must be a whole number of at least 1, got {arguments[named]}"
+    with pytest.raises(ValueError, match=message):
         block(**{"input_channels": 4, "num_channels": 4, **arguments})
 
 
 @pytest.mark.parametrize(("make", "named"), [
-    (lambda: resnet_block(4, 4, 0), "num_residuals"), (lambda: d2l.resnet18(num_classes=0), "num_classes"),
+    (lambda: resnet_block(4, 4, 0), "num_residuals"),
+    (lambda: d2l.resnet18(num_classes=0), "num_classes"),
     (lambda: d2l.resnet50(in_channels=0), "in_channels")])
 def test_impossible_models_are_refused_by_name(make, named):
     with pytest.raises(ValueError, match=f"{named} must be"):
@@ -149,7 +153,8 @@ def test_bottleneck_needs_a_multiple_of_four():
     (lambda: Residual(3, 6), (4, 3, 6, 6), (4, 6, 6, 6), (4, 3, 6, 6)),
     (lambda: Residual(3, 3, strides=2), (4, 3, 6, 6), (4, 3, 3, 3), (4, 3, 6, 6)),
     (lambda: Bottleneck(4, 8), (2, 4, 5, 5), (2, 8, 5, 5), (2, 4, 5, 5)),
-    (lambda: Residual(1, 6), (4, 1, 6, 6), (4, 6, 6, 6), (4, 1, 6, 6))])  # += would broadcast this one
+    # += would broadcast this one
+    (lambda: Residual(1, 6), (4, 1, 6, 6), (4, 6, 6, 6), (4, 1, 6, 6))])
 def test_shortcut_that_cannot_be_added_is_explained(blk, shape, branch, shortcut):
     with pytest.raises(ValueError) as error:
         blk()(torch.rand(shape))
@@ -189,13 +194,15 @@ def branch(blk, X):
 
 
 @PLAIN
-@pytest.mark.parametrize(("channels", "strides"), [((4, 4), 1), ((4, 8), 1), ((8, 4), 2), ((1, 8), 2)])
+@pytest.mark.parametrize(("channels", "strides"), [
+    ((4, 4), 1), ((4, 8), 1), ((8, 4), 2), ((1, 8), 2)])
 def test_output_of_a_plain_block_is_relu_of_the_branch_alone(block, channels, strides):
     blk, X = block(*channels, strides=strides), torch.randn(4, channels[0], 7, 6)
     before = X.clone()
     Y = blk(X)
     torch.testing.assert_close(Y, F.relu(branch(blk, X)))
-    assert Y.shape == (4, channels[1], *(-(-n // strides) for n in (7, 6))) and torch.equal(X, before)
+    assert Y.shape == (4, channels[1], *(-(-n // strides) for n in (7, 6)))
+    assert torch.equal(X, before)
 
 
 @PLAIN
@@ -230,7 +237,8 @@ def test_plain_net_has_torchvisions_layers_without_those_on_shortcuts(depth):
     plain = on_meta(getattr(d2l, f"resnet{depth}"), 1000, 3, False)
     theirs = on_meta(getattr(torchvision.models, f"resnet{depth}"))
     kinds = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
-    shapes = [m.weight.shape for name, m in theirs.named_modules() if isinstance(m, kinds) and "downsample" not in name]
+    shapes = [m.weight.shape for name, m in theirs.named_modules()
+              if isinstance(m, kinds) and "downsample" not in name]
     assert sorted(m.weight.shape for m in plain.modules() if isinstance(m, kinds)) == sorted(shapes)
     assert sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in plain.modules()) == depth
 

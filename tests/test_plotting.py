@@ -1,4 +1,4 @@
-"""The Animator outside and inside a notebook, plot and show_images, and what importing the package costs."""
+"""The Animator outside and inside a notebook, plot and show_images, and what importing costs."""
 
 import base64
 import hashlib
@@ -67,7 +67,8 @@ def test_a_share_of_time_that_makes_no_sense_is_refused(share):
 
 
 @pytest.mark.parametrize(("share", "pause"), [(0.01, 9.9), (0.5, 0.25), (1, 0.25)])
-def test_the_next_picture_waits_until_drawing_takes_no_more_than_its_share(monkeypatch, share, pause):
+def test_the_next_picture_waits_until_drawing_takes_no_more_than_its_share(
+        monkeypatch, share, pause):
     class Picture:
         def is_possible(self):
             return True
@@ -129,7 +130,7 @@ def test_one_epoch_gives_no_warning(tmp_path):
 
 def run_cells(*sources):
     """Run cells in a fresh kernel; return the list of outputs of each."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, sources)))
     NotebookClient(notebook, timeout=120, kernel_name="python3", kernel_manager_class=CurrentPython,
                    coalesce_streams=True).execute()
     return [cell.outputs for cell in notebook.cells]
@@ -146,7 +147,7 @@ def pictures(outputs):
 
 @pytest.fixture(scope="module")
 def animated():
-    """Outputs of a cell that adds many points quickly, of one that adds one more, and of one that counts."""
+    """Outputs of cells: many points quickly, one more, a count, and pictures to compare with."""
     return run_cells("""
 import resnet_helpers as d2l
 from resnet_helpers import plotting
@@ -216,7 +217,8 @@ def test_whatever_else_changes_is_drawn_too():
     animator = d2l.Animator(xlabel="epoch", legend=["a"])
     animator.add(1, 0.5)
     pictures = [animator._raster.png(animator.lines)]
-    for change in (lambda ax: ax.set_title("title"), lambda ax: ax.axhline(0.3), lambda ax: ax.set_ylim(0, 9),
+    for change in (lambda ax: ax.set_title("title"), lambda ax: ax.axhline(0.3),
+                   lambda ax: ax.set_ylim(0, 9),
                    lambda ax: ax.set_xlabel("step"), lambda ax: ax.set_yscale("symlog")):
         change(animator.axes[0])
         pictures.append(animator._raster.png(animator.lines))
@@ -234,9 +236,10 @@ def test_limits_fit_the_points_up_to_round_numbers():
 
 def test_picture_is_described_and_sized(animated):
     output = next(output for output in animated[0] if output.output_type == "display_data")
-    assert output.data["text/plain"] == output.metadata["image/png"]["alt"] == "Curves of y against x"
     metadata = output.metadata["image/png"]
-    assert Image.open(io.BytesIO(pictures(animated[0])[0])).size == (2 * metadata["width"], 2 * metadata["height"])
+    assert output.data["text/plain"] == metadata["alt"] == "Curves of y against x"
+    size = Image.open(io.BytesIO(pictures(animated[0])[0])).size
+    assert size == (2 * metadata["width"], 2 * metadata["height"])
 
 
 def test_train_ch6_in_a_notebook_gives_one_picture_and_three_lines():
@@ -286,7 +289,8 @@ def test_plot_takes_one_or_several_curves(axes, X, Y, expected):
 
 
 def test_plot_labels_the_axes(axes):
-    d2l.plot([1, 2], [[3, 4], [5, 6]], "x", "f(x)", legend=["a", "b"], xlim=[0, 4], yscale="log", axes=axes)
+    d2l.plot([1, 2], [[3, 4], [5, 6]], "x", "f(x)", legend=["a", "b"], xlim=[0, 4], yscale="log",
+             axes=axes)
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "f(x)")
     assert (axes.get_xlim(), axes.get_yscale()) == ((0, 4), "log")
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
@@ -313,13 +317,10 @@ def test_set_figsize_is_for_pyplot():
         assert d2l.plt.rcParams["figure.figsize"] == [6, 2]
 
 
-def test_palette_has_no_colour_twice():
-    assert len(set(plotting.PALETTE)) == len(plotting.PALETTE) == 7
-
-
 # --- to_svg ---
 
-PRINTABLE = st.text(st.characters(max_codepoint=0x17F, exclude_categories=("C",)), max_size=40)  # in any font
+ANY_FONT = st.characters(max_codepoint=0x17F, exclude_categories=("C",))
+PRINTABLE = st.text(ANY_FONT, max_size=40)
 
 
 def svg_root(svg):
@@ -339,7 +340,8 @@ def small_figure(label="f(x)"):
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(PRINTABLE, PRINTABLE)
-@example('"><script>&amp; \'x\' </svg>', '</text><script> & "y" <style>*{}</style> <metadata></metadata>')
+@example('"><script>&amp; \'x\' </svg>',
+         '</text><script> & "y" <style>*{}</style> <metadata></metadata>')
 def test_svg_is_well_formed_and_says_any_text_as_it_is(alt, label):
     svg = plotting.to_svg(small_figure(label), alt)
     root = svg_root(svg)
@@ -353,19 +355,22 @@ def test_svg_shrinks_with_the_page_and_is_never_wider_than_the_figure(inches):
     root = svg_root(plotting.to_svg(plotting.drawing(*inches)[0], "empty"))
     assert "width" not in root.attrib and "height" not in root.attrib
     declarations = dict(part.split(": ") for part in root.attrib["style"].split("; "))
-    assert declarations["width"] == f"{100 * inches[0]:.0f}px" and declarations["max-width"] == "100%"
+    assert declarations["width"] == f"{100 * inches[0]:.0f}px"
+    assert declarations["max-width"] == "100%"
     left, bottom, width, height = map(float, root.attrib["viewBox"].split())
     assert (left, bottom) == (0, 0) and width / height == pytest.approx(inches[0] / inches[1])
 
 
-@pytest.mark.parametrize("colour", [c for c in plotting.DARK if c not in (plotting.BLACK, plotting.WHITE)])
+@pytest.mark.parametrize("colour",
+    sorted(set(plotting.DARK) - {plotting.BLACK, plotting.WHITE}))
 def test_colours_change_with_the_theme_and_have_a_value_without_it(colour):
     fig, ax = plotting.drawing(2, 2)
     ax.plot([0, 1], [0, 1], color=colour)
     svg = plotting.to_svg(fig, "a line")
     name = f"--rh-{colour[1:].lower()}"
     assert f"stroke: var({name}, {colour.lower()})" in svg
-    assert f"{name}: {plotting.DARK[colour].lower()}" in svg.split("</style>")[0].split("[data-jp-theme-light=")[1]
+    dark = svg.split("</style>")[0].split("[data-jp-theme-light=")[1]
+    assert f"{name}: {plotting.DARK[colour].lower()}" in dark
     assert not re.search(f"(?<!, ){colour}", svg, re.IGNORECASE)
 
 
@@ -374,23 +379,21 @@ def test_black_and_the_paper_change_with_the_theme_too():
     ax.plot([0, 1], [0, 1], color=plotting.BLACK)
     ax.text(1, 1, "black")
     rules = plotting.to_svg(fig, "a line").split("</style>")[0]
-    assert "fill: var(--rh-000000, #000000)" in rules and "background: var(--rh-ffffff, #ffffff)" in rules
+    assert "fill: var(--rh-000000, #000000)" in rules
+    assert "background: var(--rh-ffffff, #ffffff)" in rules
     assert "--rh-000000: #f0f0f0" in rules and "--rh-ffffff: #111111" in rules
-    assert "#ffffff" not in plotting.to_svg(fig, "a line").split("</style>")[1]  # no paper of its own
-
-
-def test_other_colours_stay():
-    fig, ax = plotting.drawing(2, 2)
-    ax.plot([0, 1], [0, 1], color="#123456")
-    assert "stroke: #123456" in plotting.to_svg(fig, "a line")
+    picture = plotting.to_svg(fig, "a line").split("</style>")[1]
+    assert "#ffffff" not in picture  # no paper of its own
 
 
 def test_style_of_a_picture_does_not_reach_the_rest_of_the_page():
     svg = plotting.to_svg(small_figure(), "a picture")
     styles = re.findall(r"<style[^>]*>(.*?)</style>", svg, re.DOTALL)
-    selectors = [rule.split("{")[0].strip() for style in styles for rule in style.split("}") if rule.strip()]
+    rules = [rule.split("{") for style in styles for rule in style.split("}") if rule.strip()]
+    selectors = [rule[0].strip() for rule in rules]
     assert selectors == [".rh-picture", '[data-jp-theme-light="false"]']
-    assert all(name.strip().startswith("--rh-") for name in re.findall(r"[{;]([^{};:]+):", styles[0].split("}")[1]))
+    variables = re.findall(r"[{;]([^{};:]+):", styles[0].split("}")[1])
+    assert all(name.strip().startswith("--rh-") for name in variables)
 
 
 @pytest.mark.parametrize("dpi", [50, 72, 100, 137.5])
@@ -410,29 +413,31 @@ def test_svg_is_the_same_in_another_process():
     script = ("from test_plotting import plotting, small_figure; import hashlib; "
               "print(hashlib.sha256(plotting.to_svg(small_figure(), 'same').encode()).hexdigest())")
     printed = run_python("-c", script, cwd=Path(__file__).parent)
-    assert printed.strip() == hashlib.sha256(plotting.to_svg(small_figure(), "same").encode()).hexdigest()
+    svg = plotting.to_svg(small_figure(), "same")
+    assert printed.strip() == hashlib.sha256(svg.encode()).hexdigest()
 
 
 def test_pictures_on_one_page_share_an_id_only_for_the_same_thing():
     pictures = [svg_root(plotting.to_svg(small_figure(label), "picture")) for label in "ab"]
     definitions = [{element.attrib["id"]: ET.tostring(element) for element in root.iter()
-                    if f"#{element.attrib.get('id')}" in ET.tostring(root, encoding="unicode")} for root in pictures]
+                    if f"#{element.attrib.get('id')}" in ET.tostring(root, encoding="unicode")}
+                   for root in pictures]
     shared = definitions[0].keys() & definitions[1].keys()
     assert shared and all(definitions[0][name] == definitions[1][name] for name in shared)
 
 
-def test_text_that_looks_like_a_colour_is_left_alone():
-    assert "colour: #0072B2<" in plotting.to_svg(small_figure("colour: #0072B2"), "a picture")
+def test_other_colours_and_text_that_looks_like_a_colour_are_left_alone():
+    fig = small_figure("colour: #0072B2")
+    fig.axes[0].plot([0, 1], [0, 1], color="#123456")
+    svg = plotting.to_svg(fig, "a picture")
+    assert "colour: #0072B2<" in svg and "stroke: #123456" in svg
 
 
-def test_transparent_figure_stays_transparent():
+def test_figure_that_is_transparent_or_cannot_be_drawn_is_left_as_it_was():
     fig = small_figure()
     fig.patch.set_visible(False)
     plotting.to_svg(fig, "a picture")
     assert not fig.patch.get_visible()
-
-
-def test_figure_that_cannot_be_drawn_is_left_as_it_was():
     fig = small_figure()
     fig.axes[0].set_title(r"$\nothing$")
     with pytest.raises(ValueError):
@@ -449,7 +454,8 @@ def test_a_figure_is_up_to_date_whenever_it_is_looked_at(tmp_path):
         animator.add(x, (x * x, None if x % 2 else x))
         pictures.append(animator.fig._repr_mimebundle_()[0]["image/png"])
     first, second = animator.axes[0].lines
-    assert list(first.get_ydata()) == [x * x for x in range(10)] and list(second.get_xdata()) == [0, 2, 4, 6, 8]
+    assert list(first.get_ydata()) == [x * x for x in range(10)]
+    assert list(second.get_xdata()) == [0, 2, 4, 6, 8]
     assert len(set(pictures)) == 10
     animator.fig.savefig(tmp_path / "curves.png")
     left, right = animator.axes[0].get_xlim()
@@ -483,12 +489,14 @@ def test_clearing_the_output_does_not_take_the_curves_away_and_a_figure_can_be_d
 def test_in_a_script_the_curves_of_train_ch6_are_pyplots_current_figure(tmp_path, capsys):
     plt.close("all")
     data = [(torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 2, 0]))] * 5
-    d2l.train_ch6(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)), data, data, 3, 0.1, "cpu")
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    d2l.train_ch6(net, data, data, 3, 0.1, "cpu")
     assert len(plt.get_fignums()) == 1
     train_loss, train_acc, test_acc = plt.gca().lines
     assert len(train_loss.get_xdata()) == 15 and list(test_acc.get_xdata()) == [1, 2, 3]
     plt.savefig(tmp_path / "curves.png")
-    assert len(np.unique(np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3), axis=0)) > 10
+    pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(pixels, axis=0)) > 10
     plt.close("all")
 
 
@@ -512,7 +520,8 @@ def test_code_that_clears_the_axes_and_draws_by_itself_finds_what_it_needs():
             animator.axes[0].plot(X, Y, fmt)
         animator.config_axes()
     ax = animator.axes[0]
-    assert (ax.get_xlabel(), ax.get_xlim(), ax.get_ylim(), len(ax.lines)) == ("epoch", (0, 5), (0, 2), 2)
+    assert (ax.get_xlabel(), ax.get_xlim()) == ("epoch", (0, 5))
+    assert (ax.get_ylim(), len(ax.lines)) == ((0, 2), 2)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
 
 
@@ -541,7 +550,8 @@ def test_a_colour_image_with_its_colours_first_is_told_how_to_turn_them():
 
 def test_import_loads_neither_matplotlib_nor_torchvision_nor_ipywidgets():
     script = ("import sys, resnet_helpers; "
-              "print([m for m in ('matplotlib', 'torchvision', 'ipywidgets', 'IPython') if m in sys.modules])")
+              "names = 'matplotlib', 'torchvision', 'ipywidgets', 'IPython'; "
+              "print([name for name in names if name in sys.modules])")
     assert run_python("-c", script).strip() == "[]"
 
 

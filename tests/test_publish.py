@@ -18,21 +18,23 @@ SLIDE_TYPES = {"slide", "subslide", "fragment", "notes", "skip", "-"}
 def with_assets(tmp_path):
     """A folder in which the copies seem to be installed."""
     for name in publish.LOCAL.values():
-        (tmp_path / publish.ASSETS / "node_modules" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / publish.ASSETS / "node_modules" / name).touch()
+        copy = tmp_path / publish.ASSETS / "node_modules" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.touch()
     return tmp_path
 
 
 @pytest.mark.slow
 def test_one_command_makes_a_site_whose_links_lead_somewhere(tmp_path):
     out = tmp_path / "new folder"
-    made = subprocess.run([sys.executable, "-m", "resnet_helpers.publish", "site", str(out)], capture_output=True,
-                          text=True)
+    made = subprocess.run([sys.executable, "-m", "resnet_helpers.publish", "site", str(out)],
+                          capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     pages = {path.name: path.read_text(encoding="utf-8") for path in out.glob("*.html")}
-    assert set(pages) == {"index.html", "GLOSSARY.html", "TEACHING.html"} | {f"{path.stem}.html" for path in NOTEBOOKS}
-    assert made.stdout.split("\n")[:-1] == [str(out / name) for name in (
-        *(f"{path.stem}.html" for path in NOTEBOOKS), "GLOSSARY.html", "TEACHING.html", "index.html")]
+    names = [*(f"{path.stem}.html" for path in NOTEBOOKS), "GLOSSARY.html", "TEACHING.html",
+             "index.html"]
+    assert set(pages) == set(names)
+    assert made.stdout.split("\n")[:-1] == [str(out / name) for name in names]
     for body in pages.values():
         for target in re.findall(r'href="([^"#:]+\.(?:html|ipynb|md))', body):
             assert target in pages, target
@@ -47,7 +49,8 @@ def test_one_command_makes_a_site_whose_links_lead_somewhere(tmp_path):
 
 def test_copies_for_a_class_have_all_but_outputs_and_solutions(tmp_path, capsys):
     assert publish.main(["class", str(tmp_path)]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in NOTEBOOKS} | {"GLOSSARY.md"}
+    names = {path.name for path in NOTEBOOKS} | {"GLOSSARY.md"}
+    assert {path.name for path in tmp_path.iterdir()} == names
     for path in NOTEBOOKS:
         original, copy = (nbformat.read(p, as_version=4) for p in (path, tmp_path / path.name))
         nbformat.validate(copy)
@@ -63,7 +66,8 @@ def test_the_notebooks_themselves_are_not_overwritten(tmp_path, capsys):
     kept.write_bytes(NOTEBOOKS[0].read_bytes())
     with pytest.raises(SystemExit):
         publish.main(["class", str(tmp_path / "." / ""), "--notebooks", str(tmp_path)])
-    assert "name another folder" in capsys.readouterr().err and kept.read_bytes() == NOTEBOOKS[0].read_bytes()
+    assert "name another folder" in capsys.readouterr().err
+    assert kept.read_bytes() == NOTEBOOKS[0].read_bytes()
 
 
 @pytest.mark.slow
@@ -82,8 +86,9 @@ def test_slides_hold_the_notes_and_fold_code_where_a_picture_is_the_point(tmp_pa
 def test_with_the_copies_nothing_that_slides_need_comes_from_the_network(with_assets, capsys):
     for deck in publish.make_slides(NOTEBOOKS[:1], with_assets):
         body = deck.read_text(encoding="utf-8")
-        addresses = re.findall(r'<script src="([^"]+)"', body) + re.findall(r'<link href="([^"]+)"', body)
-        assert len(addresses) >= 5 and all(address.startswith("assets/node_modules/") for address in addresses)
+        addresses = re.findall(r'<(?:script src|link href)="([^"]+)"', body)
+        assert len(addresses) >= 5
+        assert all(address.startswith("assets/node_modules/") for address in addresses)
         assert '"assets/node_modules/reveal.js/dist/reveal.js"' in body
     assert capsys.readouterr().err == ""
 

@@ -50,13 +50,15 @@ def finished(name="a", **config):
 # --- training ---
 
 def test_train_shows_curves_progress_and_results(panel):
-    assert panel.state == "ready" and panel.net is None and not panel._train.disabled and panel._stop.disabled
+    assert panel.state == "ready" and panel.net is None
+    assert not panel._train.disabled and panel._stop.disabled
     before = panel._curves.value
     panel._train.click()
     assert panel._train.disabled
     wait_for_end(panel)
     assert panel.state == "finished" and panel._bar.value == pytest.approx(1)
-    assert re.search(r"Finished 1.0 of 1 epochs. Loss \d\.\d{3}, train acc 0\.\d{3}, test acc 0\.\d{3}", panel.text)
+    assert re.search(r"Finished 1.0 of 1 epochs. Loss \d\.\d{3}, train acc 0\.\d{3}, "
+                     r"test acc 0\.\d{3}", panel.text)
     assert panel._curves.value != before and panel.text in panel._status.value
     assert panel._animator.Y[2] == [panel.runs[0].history.test_acc]
     assert not panel._train.disabled and panel.net is not None
@@ -79,7 +81,8 @@ def test_pause_becomes_resume_and_back(panel):
     panel.train()
     wait_for(lambda: panel.state == "training")
     panel._pause.click()
-    assert panel.state == "paused" and panel._pause.description == "Resume" and panel.text.startswith("Paused")
+    assert panel.state == "paused" and panel.text.startswith("Paused")
+    assert panel._pause.description == "Resume"
     panel._pause.click()
     assert panel.state == "training" and panel._pause.description == "Pause"
     panel._stop.click()
@@ -118,7 +121,8 @@ def test_run_that_ends_while_the_stop_button_speaks_is_listed_once(panel):
 
 def test_an_error_shows_in_plain_words_and_the_panel_goes_on(panel, monkeypatch):
     with monkeypatch.context() as diverging:
-        diverging.setattr(recipes, "OPTIMIZERS", {"SGD": (functools.partial(torch.optim.SGD, momentum=1e30), {})})
+        diverging.setattr(recipes, "OPTIMIZERS", {
+            "SGD": (functools.partial(torch.optim.SGD, momentum=1e30), {})})
         panel.train()
         wait_for_end(panel)
     assert panel.state == "failed" and "learning rate ten times smaller" in panel.text
@@ -169,7 +173,8 @@ def test_running_the_cell_again_ends_the_old_run_and_keeps_the_list(few_images, 
     wait_for(lambda: run.history.records)
     new = TrainingPanel(folder=tmp_path, **SETTINGS)
     assert run.join(30) and run.state == "stopped"
-    assert [listed.history for listed in new.runs] == [run.history] and "run 1" in new._comparison.value
+    assert [listed.history for listed in new.runs] == [run.history]
+    assert "run 1" in new._comparison.value
     new.close()
 
 
@@ -190,7 +195,8 @@ def test_running_a_cell_with_two_panels_again_keeps_both_lists(few_images, tmp_p
 # --- state ---
 
 @pytest.mark.parametrize(("trait", "value"), [
-    ("data", "full"), ("image_size", 96), ("depth", 50), ("shortcuts", False), ("optimizer", "Adam"), ("lr", 0.3),
+    ("data", "full"), ("image_size", 96), ("depth", 50), ("shortcuts", False),
+    ("optimizer", "Adam"), ("lr", 0.3),
     ("schedule", "one-cycle"), ("batch_size", 256), ("num_epochs", 10)])
 def test_traits_and_controls_follow_each_other(panel, trait, value):
     default = getattr(panel, trait)
@@ -201,8 +207,9 @@ def test_traits_and_controls_follow_each_other(panel, trait, value):
 
 
 def test_impossible_values_are_refused(panel):
-    for trait, value in (("data", "half"), ("image_size", 5), ("depth", 19), ("optimizer", "sgd"), ("lr", -1.0),
-                         ("lr", "fast"), ("batch_size", 1), ("num_epochs", 0), ("state", "finished")):
+    for trait, value in (("data", "half"), ("image_size", 5), ("depth", 19),
+                         ("optimizer", "sgd"), ("lr", -1.0), ("lr", "fast"), ("batch_size", 1),
+                         ("num_epochs", 0), ("state", "finished")):
         before = getattr(panel, trait)
         with pytest.raises(TraitError):
             setattr(panel, trait, value)
@@ -239,7 +246,8 @@ def test_a_run_can_be_saved_removed_and_loaded_again(panel, tmp_path):
     assert not panel.runs and not panel._list.children and panel._comparison.value == ""
     panel._file.value = "first try.json"
     panel._files.children[1].click()
-    assert [run.name for run in panel.runs] == ["first try"] and panel.runs[0].history.test_acc == 0.625
+    assert [run.name for run in panel.runs] == ["first try"]
+    assert panel.runs[0].history.test_acc == 0.625
 
 
 def test_saving_never_overwrites(panel, tmp_path):
@@ -329,13 +337,15 @@ def test_only_ticked_runs_are_drawn_and_all_are_in_the_table(panel):
     json.dumps({"format": d2l.History.FORMAT, "records": [{"epoch": 1}]}),
     json.dumps({"format": d2l.History.FORMAT, "config": [], "records": []}),
     json.dumps({"format": d2l.History.FORMAT, "records": [dict.fromkeys(
-        ("epoch", "step", "train_loss", "train_acc", "test_acc", "examples", "seconds"), "<script>")]})])
+        ("epoch", "step", "train_loss", "train_acc", "test_acc", "examples", "seconds"),
+        "<script>")]})])
 def test_a_file_that_is_no_run_is_refused_in_words_and_nothing_is_lost(panel, tmp_path, content):
     panel._add(finished())
     (tmp_path / "bad.json").write_text(content)
     panel._file.value = "bad.json"
     panel._files.children[1].click()
-    assert "That did not work" in panel._file_status.value and "not a training history" in panel._file_status.value
+    said = panel._file_status.value
+    assert "That did not work" in said and "not a training history" in said
     assert len(panel.runs) == 1
 
 
@@ -372,21 +382,25 @@ def test_table_escapes_what_files_and_users_say():
 def test_accuracy_on_held_out_images_is_not_taken_for_test_accuracy():
     run = finished("a", held_out=True)
     assert "<td>0.625 held-out</td>" in run_table([run])
-    assert "held-out" not in run_table([FinishedRun("a", d2l.History(config=run.history.config))])  # none was measured
+    untested = FinishedRun("a", d2l.History(config=run.history.config))
+    assert "held-out" not in run_table([untested])
     assert draw_runs({"a": run.history}).axes[1].get_ylabel() == "held-out acc"
-    assert draw_runs({"a": run.history, "b": finished().history}).axes[1].get_ylabel() == "test / held-out acc"
+    both = draw_runs({"a": run.history, "b": finished().history})
+    assert both.axes[1].get_ylabel() == "test / held-out acc"
 
 
 def test_table_shows_settings_and_results():
-    run = finished("a", model="ResNet-18", data="subset", image_size=28, lr=0.05, schedule="linear", batch_size=64)
-    cells = re.findall(r"<t[hd](?: scope=\"row\")?>([^<]*)</t[hd]>", run_table([run]).partition("<tbody>")[2])
-    assert cells == ["a", "ResNet-18", "subset 28 px", "", "0.05, linear", "64", "2 of 2", "1.000", "0.750", "0.625",
-                     "50"]
+    run = finished("a", model="ResNet-18", data="subset", image_size=28, lr=0.05,
+                   schedule="linear", batch_size=64)
+    body = run_table([run]).partition("<tbody>")[2]
+    cells = re.findall(r'<t[hd](?: scope="row")?>([^<]*)</t[hd]>', body)
+    assert cells == ["a", "ResNet-18", "subset 28 px", "", "0.05, linear", "64", "2 of 2",
+                     "1.000", "0.750", "0.625", "50"]
     assert run_table([FinishedRun("old", d2l.History())])  # knows nothing, and still is a row
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (45.4, "45 s"), (100, "2 min"), (2400, "40 min"),
-                                               (6000, "1 h 40 min")])
+@pytest.mark.parametrize(("seconds", "text"), [
+    (0.2, "0 s"), (45.4, "45 s"), (100, "2 min"), (2400, "40 min"), (6000, "1 h 40 min")])
 def test_durations_read_well(seconds, text):
     assert duration(seconds) == text
 
