@@ -280,8 +280,7 @@ def test_named_folder_is_looked_at_alone(idx, tmp_path):
         d2l.load_fashion_mnist(tmp_path / "elsewhere")
 
 
-def test_cache_comes_before_debians_folder_and_debians_before_the_network(
-        idx, tmp_path, monkeypatch):
+def test_cache_and_debians_folder_come_before_the_network(idx, tmp_path, monkeypatch):
     use_mirrors(monkeypatch, [DEAD], [])
     write(tmp_path / "debian", idx, True)
     assert_is(d2l.load_fashion_mnist(), idx)
