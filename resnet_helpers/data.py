@@ -385,6 +385,7 @@ def _download_file(mirrors, filename, md5, folder):
     for mirror in mirrors:
         try:
             pooch.retrieve(mirror + filename, f"md5:{md5}", filename, folder, downloader=downloader)
+            (folder / filename).chmod(0o644)  # pooch keeps it for its owner; classes share folders
             return
         except requests.RequestException as error:
             problems.append(f"{mirror}{filename}: {error}")
