@@ -75,7 +75,8 @@ def __getattr__(name):
         if name in names:
             raise AttributeError(
                 f"{name} is of another chapter or edition of Dive into Deep Learning; this package "
-                f"has what the Chinese chapter on ResNet needs, with PyTorch. Use {instead} instead")
+                f"has what the Chinese chapter on ResNet needs, with PyTorch. Use {instead} "
+                f"instead")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

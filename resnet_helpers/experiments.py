@@ -204,7 +204,8 @@ def most_activating(maps, channels, k=8):
 # --- the loss around the weights ---
 
 def random_direction(net, generator):
-    """A random direction in the space of the weights, {name: tensor}, its filters as long as theirs.
+    """A random direction in the space of the weights, {name: tensor}, its filters as long as
+    theirs.
 
     So that a step of length 1 means the same for every layer, whatever the scale of its weights:
     batch norm makes that scale arbitrary. Biases and batch norm's scales and shifts stay as they

@@ -1,4 +1,5 @@
-"""The benchmark: both loops, each in a process of its own, and what is printed and written of it."""
+"""The benchmark: both loops, each in a process of its own, and what is printed and written of it.
+"""
 
 import json
 

@@ -1,4 +1,5 @@
-"""What readers see in the notebooks: the same code as in the package, saved from one run, readable."""
+"""What readers see in the notebooks: the same code as in the package, saved from one run, readable.
+"""
 
 import ast
 import inspect
@@ -16,22 +17,27 @@ from resnet_helpers import check, function_classes, models, training
 from resnet_helpers.check import notebook4
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-SHOWN = [("01_function_classes", function_classes.indicators), ("01_function_classes", function_classes.best_fit),
+SHOWN = [("01_function_classes", function_classes.indicators),
+         ("01_function_classes", function_classes.best_fit),
          ("02_residual_block", models.Residual), ("03_resnet_model", models.resnet_block),
          ("04_training", training.evaluate_accuracy_gpu)]
 
 
 def cells(path, kind):
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    return [dict(cell, source="".join(cell["source"])) for cell in notebook["cells"] if cell["cell_type"] == kind]
+    return [dict(cell, source="".join(cell["source"])) for cell in notebook["cells"]
+            if cell["cell_type"] == kind]
 
 
 def without_docstrings_and_expectations(tree):
-    """The syntax tree as text, less docstrings and statements that only call an `expect_...` function."""
+    """The syntax tree as text, less docstrings and statements that only call an `expect_...`
+    function.
+    """
     def is_extra(node):
         return isinstance(node, ast.Expr) and (
             isinstance(node.value, ast.Constant)
-            or (isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "").startswith("expect_")))
+            or (isinstance(node.value, ast.Call)
+                and getattr(node.value.func, "id", "").startswith("expect_")))
 
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -48,20 +54,22 @@ def test_there_are_four():
     assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04"]
 
 
-@pytest.mark.parametrize(("notebook", "shown"), SHOWN, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(("notebook", "shown"), SHOWN,
+                         ids=lambda value: getattr(value, "__name__", value))
 def test_code_taught_is_the_code_shipped(notebook, shown):
     path = next(path for path in NOTEBOOKS if path.stem == notebook)
     source = next(cell["source"] for cell in cells(path, "code")
                   if re.search(rf"^(def|class) {shown.__name__}\b", cell["source"], re.MULTILINE))
-    taught = definition(source, shown.__name__)
-    shipped = definition(inspect.getsource(shown), shown.__name__)
-    assert without_docstrings_and_expectations(taught) == without_docstrings_and_expectations(shipped)
+    taught, shipped = (without_docstrings_and_expectations(definition(text, shown.__name__))
+                       for text in (source, inspect.getsource(shown)))
+    assert taught == shipped
 
 
 def test_notebook_3_counts_the_layers_of_each_depth():
     namespace = definitions_of(NOTEBOOKS[2])
     with torch.device("meta"):
-        counted = {depth: len(namespace["weighted_layers"](make())) for depth, make in models.MODELS.items()}
+        counted = {depth: len(namespace["weighted_layers"](make())) for depth,
+                   make in models.MODELS.items()}
     assert counted == {depth: depth for depth in models.MODELS}
 
 
@@ -99,7 +107,8 @@ def test_cells_are_short_enough_to_project(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_links_between_notebooks_lead_somewhere(path):
-    links = re.findall(r"\]\(([^)#]+\.ipynb)\)", "\n".join(cell["source"] for cell in cells(path, "markdown")))
+    links = re.findall(r"\]\(([^)#]+\.ipynb)\)",
+                       "\n".join(cell["source"] for cell in cells(path, "markdown")))
     assert links and all((path.parent / link).is_file() for link in links)
 
 
@@ -117,12 +126,15 @@ def solutions():
 
 
 def definitions_of(path):
-    """The imports, functions and classes of a notebook, as names and values; nothing else of it is run."""
+    """The imports, functions and classes of a notebook, as names and values; nothing else of it is
+    run.
+    """
     namespace = {}
     for cell in cells(path, "code"):
         if "solution" not in cell["metadata"].get("tags", []):
             body = [node for node in ast.parse(cell["source"]).body
-                    if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))]
+                    if isinstance(node,
+                                  (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))]
             exec(compile(ast.Module(body, []), path.name, "exec"), namespace)
     return namespace
 
@@ -142,11 +154,13 @@ def solution(cell_id):
 
 
 class Quicker(nn.Module):
-    """In the place of ResNet-18: a net that learns the images in seconds, with as many parameters."""
+    """In the place of ResNet-18: a net that learns the images in seconds, with as many parameters.
+    """
 
     def __init__(self):
         super().__init__()
-        self.net = nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 10))
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.BatchNorm1d(128), nn.ReLU(),
+                                 nn.Linear(128, 10))
         rest = 11_178_378 - models.count_parameters(self.net)
         self.unused = nn.Parameter(torch.zeros(rest))
 
@@ -172,7 +186,8 @@ def test_every_exercise_has_a_task_a_check_that_is_open_and_a_folded_solution(pa
              for name in re.findall(r"^check\.(\w+)\((?!\))", cell["source"], re.MULTILINE)}
     solved = [re.search(r"# check\.(\w+)", cell["source"]).group(1) for cell in notebook
               if "solution" in cell["metadata"].get("tags", [])]
-    expected = [name for name, exercise in check.EXERCISES.items() if exercise.notebook == int(path.stem[:2])]
+    expected = [name for name,
+                exercise in check.EXERCISES.items() if exercise.notebook == int(path.stem[:2])]
     assert sorted(asked) == sorted(solved) == sorted(expected)
     text = "\n".join(cell["source"] for cell in cells(path, "markdown"))
     titles = re.findall(r"^### Exercise (\d\.\d)", text, re.MULTILINE)
@@ -194,7 +209,8 @@ def sections():
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             for line in "".join(cell["source"]).splitlines():
                 heading = re.match(r"## (\d\.\d+) ", line)
-                current = heading.group(1) if heading else None if line.startswith("## ") else current
+                if line.startswith("## "):
+                    current = heading.group(1) if heading else None
                 if current:
                     texts[current] = texts.get(current, "") + line.lower() + "\n"
     return texts
@@ -202,7 +218,8 @@ def sections():
 
 def glossary():
     table = (NOTEBOOKS[0].parent / "GLOSSARY.md").read_text(encoding="utf-8").splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table
+            if line.startswith("|")]
     return rows[2:]
 
 
