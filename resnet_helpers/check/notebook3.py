@@ -19,7 +19,7 @@ from resnet_helpers.check.verdicts import (
     exercise,
     expect_arguments,
     expect_number,
-    finish_lazy_layers,
+    initialize_lazy_layers,
     is_blank,
     kind_of,
     same_gradient,
@@ -255,7 +255,7 @@ def _expect_plan(net, plan):
     if not isinstance(net, nn.Module):
         hint = "Does the function end with a `return`?" if net is None else "Is a call missing?"
         raise Wrong("no_network", f"a network was expected, got {kind_of(net)}. {hint}")
-    finish_lazy_layers(net, plan.shape)
+    initialize_lazy_layers(net, plan.shape)
     X = torch.rand(plan.shape).to(next(net.parameters(), torch.empty(0)))
     calls, Y, error = follow(net, X)
     blocks = [call for call in calls if call.kind == "ResidualBlock"]

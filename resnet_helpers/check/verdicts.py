@@ -242,9 +242,6 @@ def initialize_lazy_layers(module, shape):
                         f"{error}") from None
 
 
-finish_lazy_layers = initialize_lazy_layers
-
-
 def call(function, *inputs, what="your code"):
     """What the reader's function gives for copies of tensors; Wrong if it changes them."""
     copies = [X.clone() if isinstance(X, torch.Tensor) else X for X in inputs]
