@@ -1,6 +1,6 @@
 """Drawings of function classes, blocks, models and runs, from computed numbers.
 
-For the notebooks and the explorers; each function takes values and returns a Figure.
+For the notebooks and the explorers: each `draw_...` takes values and returns a Figure.
 """
 
 import math
@@ -36,11 +36,7 @@ CENTRED = {"ha": "center", "va": "center"}
 # --- function classes ---
 
 def draw_function_classes():
-    """Six regions of growing area, not nested and nested, with f* and each one's nearest point.
-
-    Returns:
-        Figure; the distances are those of `function_classes.distance_to_region`.
-    """
+    """Six regions of growing area, not nested and nested, with f* and each one's nearest point."""
     import matplotlib
     fig, axes = subplots(1, 2, figsize=(10, 4.6))
     viridis = matplotlib.colormaps["viridis"]
@@ -80,9 +76,6 @@ def draw_class_fit(fit):
     far from f* as the best function of that class, and the cross as far as the fit to the data.
     Regions of nested classes contain each other. The size of a region only says that the classes
     grow.
-
-    Returns:
-        Figure, 8.6 x 3.4 inches.
     """
     fig, ax = drawing(WIDTH, 3.4)
     name, top = class_name(fit.complexity), 1.15 * _largest_distance(fit)
@@ -225,9 +218,6 @@ def draw_block(costs, maps=None):
         costs: `BlockCosts`.
         maps: of `experiments.block_feature_maps`, to show what flows along each edge; None leaves
             the pictures out.
-
-    Returns:
-        Figure, 8.6 inches wide.
     """
     bottom = 0.0 if maps or costs.error is not None else 1.25
     fig, ax = drawing(WIDTH, 4.2 - bottom)
@@ -373,9 +363,6 @@ def draw_resnet(stages, size, in_channels=1, shortcuts=True):
         stages: of `costs.model_costs`.
         size, in_channels: of the image, as given to `costs.model_costs`.
         shortcuts: draw the arcs.
-
-    Returns:
-        Figure, 8.6 x 3.6 inches.
     """
     fig, ax = drawing(WIDTH, 3.6)
     inch_per_pixel = TALLEST / stages[0].shape[1]
@@ -463,9 +450,6 @@ def draw_runs(histories):
 
     Args:
         histories: {name: `History`}. Runs differ in colour, line and marker.
-
-    Returns:
-        Figure, 8.6 x 3.2 inches.
     """
     fig, (losses, accuracies) = subplots(1, 2, figsize=(WIDTH, 3.2))
     was_tested = False

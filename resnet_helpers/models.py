@@ -213,12 +213,10 @@ def resnet18(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     With `shortcuts=False` it is the paper's plain network of the same layers, built of
     `PlainBlock`. For `stem` see `resnet`.
 
-    Parameters: 11,178,378 with the default arguments. torchvision's model of the same name counts
-    differently in two places. It has no biases in its convolutions (each output channel has one
-    here, as in the article, though the batch norm behind it makes it redundant), and it has batch
-    norm on the shortcuts (two parameters per channel there). `copy_torchvision_weights` shows that
-    both compute the same functions. The function of this name in the package d2l has a stem for
-    small images, `stem="3x3"` here.
+    Parameters: 11,178,378 with the default arguments. torchvision's model has no biases in its
+    convolutions (here there are, as in the article, though batch norm makes them redundant) and
+    batch norm on the shortcuts; `copy_torchvision_weights` shows that both compute the same. The
+    function of this name in the package d2l has the stem "3x3".
 
     Source: paper, table 1.
     """

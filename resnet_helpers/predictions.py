@@ -1,6 +1,6 @@
 """What a net says to every image: probabilities, the confusion matrix, pictures and sentences.
 
-For notebook 4 and the `PredictionBrowser`, which shows what is computed here.
+For notebook 4 and the `PredictionBrowser`. Each `draw_...` returns a Figure.
 """
 
 import functools
@@ -258,9 +258,6 @@ def draw_images(predictions, class_names, indices, chosen=None):
     Args:
         indices: of the images.
         chosen: the one to mark, counted from 0 within the row.
-
-    Returns:
-        Figure, 8.4 inches wide.
     """
     fig, ax = drawing(8.4, ROW_HEIGHT)
     _add_images(ax, (0, 0), predictions, class_names, indices, chosen)
@@ -272,9 +269,6 @@ def draw_probabilities(predictions, class_names, index=None):
 
     Args:
         index: of the image; None draws a note that there is none.
-
-    Returns:
-        Figure, 3.2 inches wide.
     """
     fig, ax = drawing(BARS_WIDTH, _bars_height(predictions))
     _add_probabilities(ax, (0, 0), predictions, class_names, index)
@@ -287,9 +281,6 @@ def draw_overview(predictions, class_names, true, predicted, indices, chosen=Non
     Args:
         true, predicted: class of the chosen row and column, None for all.
         indices, chosen: as for `draw_images`.
-
-    Returns:
-        Figure, at least 8.6 inches wide.
     """
     side = CELL * predictions.num_classes
     top = max(side + 1.15, _bars_height(predictions))
