@@ -13,7 +13,7 @@ from .explorers import Explorer, picked, radio, slid, ticked, typed
 # how long a run is.
 SETUP = """
 import threading
-from resnet_helpers import recipes
+from resnet_helpers.runs import recipes
 from resnet_helpers.data import FashionMNIST, load_fashion_mnist_subset
 from resnet_helpers.widgets import TrainingPanel
 
