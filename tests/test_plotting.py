@@ -526,6 +526,7 @@ def test_code_that_clears_the_axes_and_draws_by_itself_finds_what_it_needs():
 
 
 def test_many_pictures_of_a_script_bring_no_warning(recwarn):
+    plt.close("all")  # those of other tests
     for _ in range(25):
         d2l.show_images(torch.rand(1, 2, 2), 1, 1)
     assert not recwarn.list and len(plt.get_fignums()) == 25
