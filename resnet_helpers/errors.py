@@ -1,11 +1,14 @@
 """Errors that say what to do, and what is wrong with a batch, in words."""
 
 import contextlib
+import math
 import traceback
 import warnings
 
 import torch
 from torch import nn
+
+from resnet_helpers.models import in_mode
 
 GET_ASSETS_AGAIN = ("`git checkout -- resnet_helpers/assets` in the repository's folder, "
                     "or clone or install it anew.")
@@ -229,3 +232,66 @@ def _wrong_type(X, weight):
     advice = "X.float() / 255" if X.dtype == torch.uint8 else f"X.to({weight.dtype})"
     return (f"the images are {X.dtype}, but the net computes in {weight.dtype}: {advice} makes "
             f"them fit (torchvision's ToTensor does it too)")
+
+
+# --- before the first step ---
+
+MOST_KEPT = 5000  # times the bytes of its images, or less, is what a net keeps for backward
+PEAK = 2.0  # times as much, or less, is what a step needs at its peak
+
+
+def look_ahead(net, X, arithmetic, memory=None, leaves_one=False):
+    """Tell before the first step what would go wrong in it, or at the end of the epoch.
+
+    Args:
+        X: the images of the first batch.
+        arithmetic: an `Arithmetic`, with the context in which the net will compute.
+        memory: bytes that there are; None if that is not known, or nobody has to look.
+        leaves_one: whether the last batch of an epoch has one image.
+
+    Raises:
+        UnsuitableBatchError: images of another type, or a net that cannot take that last batch.
+        MemoryFullError: the step would surely need more memory than there is.
+    """
+    expect_usual_images(X, net)
+    if memory is not None and torch.is_tensor(X):
+        _expect_memory(net, X, arithmetic, memory)
+    if leaves_one:
+        with in_mode(net, training=True), torch.random.fork_rng(devices=[]), torch.no_grad():
+            with explained(X[:1], None):
+                net(X[:1])
+
+
+def _expect_memory(net, X, arithmetic, memory):
+    """Raise `MemoryFullError` if a step would surely need more than there is.
+
+    Linux promises memory that it does not have, and kills the process that comes to use it, with
+    all it has learnt. What a small part of the batch keeps for the backward pass tells in time.
+    """
+    if len(X) <= 4 or 4 * X.numel() * MOST_KEPT < memory:
+        return
+    try:
+        of_two, of_four = (kept_bytes(net, X[:n], arithmetic) for n in (2, 4))
+    except Exception:
+        return  # of the net, which the step itself will raise again
+    bytes_each = (of_four - of_two) / 2  # without what does not grow, such as weights in bfloat16
+    if len(X) * bytes_each > memory:
+        raise MemoryFullError(X, 2 ** max(0, int(math.log2(memory / (PEAK * bytes_each)))))
+
+
+def kept_bytes(net, X, arithmetic):
+    """Bytes that a step on X keeps for its backward pass: what autograd saves, without weights."""
+    known = {t.untyped_storage().data_ptr() for t in (*net.parameters(), *net.buffers())}
+    kept = {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with in_mode(net, training=True), torch.random.fork_rng(devices=[]), arithmetic.autocast(), \
+            torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        logits = net(X)  # a name, so that what autograd saved stays until it is counted
+    del logits
+    return sum(kept.values())

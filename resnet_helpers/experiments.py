@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from resnet_helpers.costs import make_block
 from resnet_helpers.data import load_data_fashion_mnist, load_fashion_mnist_subset
 from resnet_helpers.engine.cpu import one_thread
-from resnet_helpers.models import PlainBlock, Residual, expect_sizes
-from resnet_helpers.training import fit, in_mode, init_weights
+from resnet_helpers.models import PlainBlock, Residual, expect_sizes, in_mode
+from resnet_helpers.training import fit, init_weights
 
 # --- small networks ---
 

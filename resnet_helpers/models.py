@@ -4,6 +4,7 @@ Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition" (201
 5, table 1.
 """
 
+import contextlib
 import copy
 from numbers import Integral
 
@@ -360,3 +361,25 @@ def expect_addition(Y, X):
             f"is another shape: pass use_1x1conv=True, and the shortcut gets a 1x1 convolution "
             f"with the branch's channels and stride (or keep the shape: strides=1, "
             f"num_channels={X.shape[1]})")
+
+
+@contextlib.contextmanager
+def in_mode(net, training):
+    """Put a net in train or eval mode for a moment; afterwards it is as it was.
+
+    Each module gets its own mode back, since some may have been frozen before, and batch norm its
+    running averages. What is no nn.Module is left alone.
+    """
+    is_module = isinstance(net, nn.Module)
+    modes = {module: module.training for module in net.modules()} if is_module else {}
+    buffers = [(buffer, buffer.clone()) for buffer in net.buffers()] if modes and training else []
+    try:
+        if modes:
+            net.train(training)
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from resnet_helpers.errors import unpack
+from resnet_helpers.models import in_mode
 from resnet_helpers.plotting import (
     BLACK,
     BLUE,
@@ -24,7 +25,7 @@ from resnet_helpers.plotting import (
     draw_pixels,
     drawing,
 )
-from resnet_helpers.training import expect_examples, in_mode, move_to
+from resnet_helpers.training import expect_examples, move_to
 
 PAGE = 8  # images shown at once
 

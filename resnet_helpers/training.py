@@ -18,14 +18,14 @@ from resnet_helpers.engine.arithmetic import Arithmetic
 from resnet_helpers.engine.cores import available_memory
 from resnet_helpers.engine.cpu import respect_cores
 from resnet_helpers.errors import (
-    MemoryFullError,
     NonFiniteLossError,
     expect_labels,
-    expect_usual_images,
     explained,
+    look_ahead,
     unpack,
 )
 from resnet_helpers.history import Accumulator, History, Progress, Timer
+from resnet_helpers.models import in_mode
 
 # --- names of the article ---
 
@@ -196,6 +196,10 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
     else:
         history.records = []
     history.describe(net, optimizer, scheduler, num_epochs, device, arithmetic.precision)
+    is_alone = all_reduce is None  # several processes would have to look at the same
+    memory = available_memory() if is_alone and device.type == "cpu" else None
+    leaves_one = (is_alone and isinstance(train_iter, ImageBatches)
+                  and len(train_iter.labels) % train_iter.batch_size == 1)
 
     def train_step(X, y):
         optimizer.zero_grad()
@@ -220,7 +224,7 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
                     X, y = unpack(batch)
                     with explained(X, y):
                         if step == last.step:
-                            look_ahead(net, X, train_iter, arithmetic, all_reduce is None)
+                            look_ahead(net, X, arithmetic, memory, leaves_one)
                         l, y_hat, y = arithmetic.compute(train_step, X, y)
                     sums.add(l, y_hat, y)
                     step += 1
@@ -396,90 +400,3 @@ def report_batches(train_iter, reports_per_epoch):
 def move_to(X, device):
     """Copy a tensor, or each of a list or tuple, to `device`; None leaves it where it is."""
     return [x.to(device) for x in X] if isinstance(X, (list, tuple)) else X.to(device)
-
-
-@contextlib.contextmanager
-def in_mode(net, training):
-    """Put a net in train or eval mode for a moment; afterwards it is as it was.
-
-    Each module gets its own mode back, since some may have been frozen before, and batch norm its
-    running averages. What is no nn.Module is left alone.
-    """
-    is_module = isinstance(net, nn.Module)
-    modes = {module: module.training for module in net.modules()} if is_module else {}
-    buffers = [(buffer, buffer.clone()) for buffer in net.buffers()] if modes and training else []
-    try:
-        if modes:
-            net.train(training)
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
-
-
-# --- before the first step ---
-
-MOST_KEPT = 5000  # times the bytes of its images, or less, is what a net keeps for backward
-PEAK = 2.0  # times as much, or less, is what a step needs at its peak
-
-
-def look_ahead(net, X, train_iter, arithmetic, is_alone):
-    """Tell before the first step what would go wrong in it, or at the end of the epoch.
-
-    Args:
-        X: the images of the first batch.
-        is_alone: no other process takes part, which would have to do the same.
-
-    Raises:
-        UnsuitableBatchError: images of another type; or a last batch of one image for a net that
-            cannot take it, if `train_iter` is an `ImageBatches`.
-        MemoryFullError: the step would surely need more memory than there is.
-    """
-    expect_usual_images(X, net)
-    if not (is_alone and torch.is_tensor(X)):
-        return
-    if arithmetic.device.type == "cpu":
-        _expect_memory(net, X, arithmetic)
-    if isinstance(train_iter, ImageBatches) and len(train_iter.labels) % train_iter.batch_size == 1:
-        with in_mode(net, training=True), torch.random.fork_rng(devices=[]), torch.no_grad():
-            with explained(X[:1], None):
-                net(X[:1])
-
-
-def _expect_memory(net, X, arithmetic):
-    """Raise `MemoryFullError` if a step would surely need more than there is.
-
-    Linux promises memory that it does not have, and kills the process that comes to use it, with
-    all it has learnt. What a small part of the batch keeps for the backward pass tells in time.
-    """
-    available = available_memory()
-    if available is None or len(X) <= 4 or 4 * X.numel() * MOST_KEPT < available:
-        return
-    try:
-        of_two, of_four = (kept_bytes(net, X[:n], arithmetic) for n in (2, 4))
-    except Exception:
-        return  # of the net, which the step itself will raise again
-    bytes_each = (of_four - of_two) / 2  # without what does not grow, such as weights in bfloat16
-    if len(X) * bytes_each > available:
-        raise MemoryFullError(X, 2 ** max(0, int(math.log2(available / (PEAK * bytes_each)))))
-
-
-def kept_bytes(net, X, arithmetic):
-    """Bytes that a step on X keeps for its backward pass: what autograd saves, without weights."""
-    known = {t.untyped_storage().data_ptr() for t in (*net.parameters(), *net.buffers())}
-    kept = {}
-
-    def note(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with in_mode(net, training=True), torch.random.fork_rng(devices=[]), arithmetic.autocast(), \
-            torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        logits = net(X)  # a name, so that what autograd saved stays until it is counted
-    del logits
-    return sum(kept.values())

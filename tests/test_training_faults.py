@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import resnet_helpers as d2l
-from resnet_helpers import training
+from resnet_helpers import errors, training
 from resnet_helpers.data import ImageBatches
 from resnet_helpers.engine.arithmetic import Arithmetic
 from resnet_helpers.errors import MemoryFullError, UnsuitableBatchError, is_full
@@ -53,7 +53,7 @@ def inner(function):
 
 CODE = {*inner(training.fit), *inner(training._test_accuracy),
         *(inspect.unwrap(f).__code__ for f in (
-    training._test_accuracy, training.look_ahead, training.BatchSums.add, training.BatchSums.read,
+    training._test_accuracy, errors.look_ahead, training.BatchSums.add, training.BatchSums.read,
     training.CheckedLoss.__call__, Arithmetic.compute, Arithmetic._move))}
 
 
@@ -446,7 +446,7 @@ def test_what_a_step_keeps_is_what_autograd_saves():
     images = torch.rand(10, 1, 8, 8)
     # the input for the first layer's gradient, and the output of the ReLU for its own and the next
     # layer's
-    assert training.kept_bytes(net, images,
+    assert errors.kept_bytes(net, images,
                                Arithmetic("float32", torch.device("cpu"))) == 4 * 10 * (64 + 5)
 
 

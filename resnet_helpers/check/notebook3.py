@@ -31,10 +31,10 @@ from resnet_helpers.models import (
     PlainBottleneck,
     Residual,
     count_parameters,
+    in_mode,
     resnet,
     resnet18,
 )
-from resnet_helpers.training import in_mode
 
 PARTS = ("b1", "b2", "b3", "b4", "b5", "pooling", "flatten", "linear")  # of every ResNet
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from resnet_helpers.training import in_mode
+from resnet_helpers.models import in_mode
 
 SETTINGS = {  # in which two layers of one kind must agree
     "Conv2d": ("in_channels", "kernel_size", "out_channels", "stride", "padding", "dilation",

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from resnet_helpers.check import attempts
-from resnet_helpers.training import in_mode
+from resnet_helpers.models import in_mode
 
 TIME_LIMIT_S = 20.0
 WHAT_CUTS_GRADIENTS = "is there a no_grad, a detach or a .data in it?"
