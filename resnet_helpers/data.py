@@ -106,6 +106,8 @@ class ImageBatches:
         Raises:
             ValueError: batches cannot be divided evenly, or give fewer than two images to each.
         """
+        if world_size == 1:
+            return self
         size = self.batch_size
         if self.shuffle and (size % world_size or size < 2 * world_size):
             fitting = max(2, size // world_size) * world_size

@@ -62,7 +62,9 @@ class NonFiniteLossError(PlainError, ArithmeticError):
         if history.records:
             since = f" (after epoch {history.records[-1].epoch:.3g} it was still finite)"
         lr = history.config.get("lr")
-        advice = f"a learning rate ten times smaller than {lr:g}" if lr else "a smaller one"
+        advice = "a smaller learning rate"
+        if lr:
+            advice = f"a learning rate ten times smaller than {lr:g}"
         if history.config.get("optimizer", "SGD") != "SGD" or history.config.get("momentum"):
             advice += (", and with a new optimizer, as this one still remembers the numbers that "
                        "grew too large")
@@ -75,10 +77,11 @@ class NonFiniteLossError(PlainError, ArithmeticError):
 
 
 def is_full(error):
-    """Does an error say that there was no memory? That of a CPU is told by PyTorch's allocator."""
+    """Does an error say that there was no memory? On a CPU a RuntimeError has one of the words."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "alloc" in str(error).lower()
+    words = "not enough memory", "can't allocate memory", "out of memory", "ALLOC_FAILED"
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 # --- what is wrong with a batch ---
@@ -104,7 +107,7 @@ def unpack(batch):
 
 
 def expect_usual_images(X, net):
-    """Look at the first images: their type must be the net's, which autocast would hide.
+    """Look at the first images: they must have the net's type, which autocast would not ask for.
 
     Warn if their values are far from those around 0 to 1 that nets are made for.
 
@@ -151,7 +154,7 @@ def expect_labels(labels, y_hat, ignored=None):
     if wrong.any():
         number = int(wrong.nonzero()[0])
         raise UnsuitableBatchError(
-            f"label {int(labels[number])} (number {number}) is no class: the net gives "
+            f"label {int(labels[number])} (number {number}) is invalid: the net gives "
             f"{num_classes} logits for an image, so that labels go from 0 to {num_classes - 1}. "
             f"Mend the labels, or give the net's last layer as many outputs as there are classes")
 
@@ -172,25 +175,25 @@ def explained(X, y):
         if is_full(error):
             traceback.clear_frames(error.__traceback__)  # they still hold what filled it
             raise MemoryFullError(X) from None
-        reason = _why_unsuitable(error, X, y)
+        reason = _batch_problem(error, X, y)
         if reason is None:
             raise
         raise UnsuitableBatchError(reason) from error
 
 
-def _why_unsuitable(error, X, y):
+def _batch_problem(error, X, y):
     """What about a batch did not suit the layer that failed, or the loss; None if nothing."""
     if not torch.is_tensor(X) or not isinstance(error, (RuntimeError, ValueError)):
         return None
     layer, input = failing_layer(error)
     if layer is None or isinstance(layer, nn.modules.loss._Loss):
-        return _why_labels_unsuitable(X, y)
+        return _label_problem(X, y)
     if input.dtype == X.dtype and (reason := _wrong_type(X, getattr(layer, "weight", X))):
         return reason
     shape, size = tuple(X.shape), tuple(input.shape)
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and input.numel() == size[1]:
-        if len(X) == 1:
-            return ("a batch of one image cannot be used for training: batch norm needs more than "
+    is_norm = isinstance(layer, nn.modules.batchnorm._BatchNorm)
+    if is_norm and input.numel() == size[1] and len(X) == 1:
+        return ("a batch of one image cannot be used for training: batch norm needs more than "
                     "one value in each channel. Take another batch size, which does not leave one "
                     "image over at the end, or a DataLoader with drop_last=True")
     elif isinstance(layer, nn.Conv2d) and len(size) == 3 and X.dim() == 3:
@@ -208,7 +211,7 @@ def _why_unsuitable(error, X, y):
             f"if not, mend the layer")
 
 
-def _why_labels_unsuitable(X, y):
+def _label_problem(X, y):
     if torch.is_tensor(y) and y.dim() == 1 and len(X) != len(y):
         return (f"a batch has {len(X)} images but {len(y)} labels; there must be one label for "
                 f"each image")
@@ -236,8 +239,8 @@ def _wrong_type(X, weight):
 
 # --- before the first step ---
 
-MOST_KEPT = 5000  # times the bytes of its images, or less, is what a net keeps for backward
-PEAK = 2.0  # times as much, or less, is what a step needs at its peak
+MOST_KEPT = 5000  # at most: bytes kept for the backward pass, for each byte of the images
+PEAK = 2.0  # at most: bytes of a step at its peak, for each byte that is kept
 
 
 def look_ahead(net, X, arithmetic, memory=None, leaves_one=False):

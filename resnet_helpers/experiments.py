@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from resnet_helpers.costs import make_block
 from resnet_helpers.data import load_data_fashion_mnist, load_fashion_mnist_subset
 from resnet_helpers.engine.cpu import one_thread
+from resnet_helpers.history import History
 from resnet_helpers.models import PlainBlock, Residual, expect_sizes, in_mode
 from resnet_helpers.training import fit, init_weights
 
@@ -74,9 +75,13 @@ def train_small_net(depth, shortcuts=True, num_epochs=2, lr=0.05, seed=0):
         optimizer = torch.optim.SGD(net.parameters(), lr=lr)
         steps = num_epochs * len(train_iter)
         scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
-        *_, last = fit(net, train_iter, num_epochs=num_epochs, optimizer=optimizer,
-                       scheduler=scheduler, precision="float32", reports_per_epoch=1)
-    return net, last.train_loss
+        history = History()
+        for _ in fit(net, train_iter, num_epochs=num_epochs, optimizer=optimizer, history=history,
+                     scheduler=scheduler, precision="float32", reports_per_epoch=1):
+            pass
+    if not history.completed:  # `fit` ends at the stop button; loops around this should, too
+        raise KeyboardInterrupt
+    return net, history.train_loss
 
 
 # --- inside a stack of blocks ---
@@ -282,7 +287,7 @@ def block_feature_maps(label, input_channels, num_channels, use_1x1conv=False, s
         channels, the one in which they do.
 
     Raises:
-        ValueError: as `costs.block_costs`; or a label that is no class.
+        ValueError: as `costs.block_costs`; or an invalid label.
     """
     expect_sizes(size=size)
     if label not in range(10):

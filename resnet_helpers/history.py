@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from resnet_helpers.engine.cores import usable_cores
+from resnet_helpers.models import count_parameters
 from resnet_helpers.runs.files import refuse_special, written_whole
 
 
@@ -70,7 +71,7 @@ class History:
         settings = {name: value for name, value in optimizer.defaults.items()
                     if isinstance(value, (int, float, str, bool))}
         self.config = {
-            "model": type(net).__name__, "parameters": sum(p.numel() for p in net.parameters()),
+            "model": type(net).__name__, "parameters": count_parameters(net),
             "num_epochs": num_epochs, "optimizer": type(optimizer).__name__, **settings,
             "scheduler": type(scheduler).__name__ if scheduler else None,
             "precision": precision, "seed": torch.initial_seed()}

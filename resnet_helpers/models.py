@@ -367,8 +367,8 @@ def expect_addition(Y, X):
 def in_mode(net, training):
     """Put a net in train or eval mode for a moment; afterwards it is as it was.
 
-    Each module gets its own mode back, since some may have been frozen before, and batch norm its
-    running averages. What is no nn.Module is left alone.
+    Each module gets its own mode back, since some may have been frozen before; after train mode
+    buffers get their numbers back, too. What is no nn.Module is left alone.
     """
     is_module = isinstance(net, nn.Module)
     modes = {module: module.training for module in net.modules()} if is_module else {}

@@ -384,7 +384,7 @@ class _Raster:
         self.seen = self._all_else()
 
     def _all_else(self):
-        """What of the background is looked at, with the number of things drawn in it."""
+        """What must stay the same for the background to be used again."""
         return [(ax.get_xlim(), ax.get_ylim(), ax.get_xscale(), ax.get_yscale(), ax.get_title(),
                  ax.get_xlabel(), ax.get_ylabel(), len(ax.get_children()))
                 for ax in self.fig.axes]

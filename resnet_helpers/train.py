@@ -159,7 +159,7 @@ def train_and_report(settings, options, group, asked):
         expect_settings(asked, settings, options.checkpoint)
     group.expect_agreement(settings, history.records[-1].step if history.records else 0)
     run = prepare_run(settings, group.device, options.root)
-    report = Report(run, history, options, group)
+    report = ShellRun(run, history, options, group)
     if checkpoint:
         try:
             run.load_state_dict(checkpoint.state)
@@ -187,7 +187,7 @@ def expect_settings(asked, settings, path):
                          f"that differ, or begin anew with another file")
 
 
-class Report:
+class ShellRun:
     """A run that tells on the screen and in files how it goes, if this is the main process."""
 
     def __init__(self, run, history, options, group):

@@ -5,7 +5,6 @@ iterates over it draws, prints or stores, and stops by leaving the loop. `train_
 """
 
 import contextlib
-import functools
 import itertools
 import math
 import warnings
@@ -53,7 +52,6 @@ def try_all_gpus():
     return gpus or [torch.device("cpu")]
 
 
-@functools.cache
 def device_problem(device):
     """What PyTorch says when a device is to add two numbers; "" if it can."""
     try:
@@ -196,10 +194,10 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
     else:
         history.records = []
     history.describe(net, optimizer, scheduler, num_epochs, device, arithmetic.precision)
-    is_alone = all_reduce is None  # several processes would have to look at the same
+    is_alone = all_reduce is None  # several processes could come to different answers
     memory = available_memory() if is_alone and device.type == "cpu" else None
-    leaves_one = (is_alone and isinstance(train_iter, ImageBatches)
-                  and len(train_iter.labels) % train_iter.batch_size == 1)
+    ours = image_batches(train_iter)
+    leaves_one = is_alone and ours is not None and len(ours.labels) % ours.batch_size == 1
 
     def train_step(X, y):
         optimizer.zero_grad()
@@ -223,7 +221,7 @@ def fit(net, train_iter, test_iter=None, num_epochs=10, lr=0.05, device=None, *,
                 for i, batch in enumerate(train_iter, start=1):
                     X, y = unpack(batch)
                     with explained(X, y):
-                        if step == last.step:
+                        if step == last.step:  # the first of this call
                             look_ahead(net, X, arithmetic, memory, leaves_one)
                         l, y_hat, y = arithmetic.compute(train_step, X, y)
                     sums.add(l, y_hat, y)
@@ -297,7 +295,8 @@ def finish_lazy_layers(net, batches, device):
 class CheckedLoss:
     """A loss that looks at the labels first; logits in bfloat16 become float32 for it.
 
-    Labels on a GPU are looked at once, at the first batch: it would have to be waited for.
+    Labels on a GPU are looked at in the first batch only: to look at each, the CPU would have to
+    wait for the GPU.
 
     Args:
         loss: function of logits (n, classes) and classes (n,).
@@ -308,7 +307,8 @@ class CheckedLoss:
     def __init__(self, loss, batches, ignored=None):
         self.loss = loss
         self.ignored = getattr(loss, "ignore_index", ignored)
-        self.labels = batches.labels if isinstance(batches, ImageBatches) else None
+        ours = image_batches(batches)
+        self.labels = None if ours is None else ours.labels
         self.is_first = True
 
     def __call__(self, y_hat, y):
@@ -316,6 +316,12 @@ class CheckedLoss:
             expect_labels(y if self.labels is None else self.labels, y_hat, self.ignored)
         self.is_first = False
         return self.loss(y_hat.float() if y_hat.dtype == torch.bfloat16 else y_hat, y.long())
+
+
+def image_batches(batches):
+    """The `ImageBatches`, also behind what watches them (`WatchedBatches`); else None."""
+    batches = getattr(batches, "batches", batches)
+    return batches if isinstance(batches, ImageBatches) else None
 
 
 @torch.no_grad()
@@ -355,7 +361,8 @@ class BatchSums:
     def add(self, l, y_hat, y):
         """Take in one batch: its mean loss, logits (n, classes) and classes (n,)."""
         correct = (y_hat.detach().argmax(dim=1) == y).sum()
-        self.pending.append(torch.stack((l.detach(), correct, torch.full_like(correct, len(y)))))
+        l, n = l.detach().reshape(()), torch.full_like(correct, len(y))
+        self.pending.append(torch.stack((l, correct, n)))
 
     def read(self, step=0, history=None):
         """Mean loss, accuracy and number of examples so far.

@@ -80,9 +80,15 @@ def test_pause_waits(few_images):
     wait_for(lambda: run.history.records)
     run.pause()
     assert run.state == "paused"
-    time.sleep(0.5)  # the step that was going on ends
+
+    def is_still():
+        before = run.fraction
+        time.sleep(1)
+        return run.fraction == before
+
+    wait_for(is_still)  # the step that was going on ends
     steps = run.fraction
-    time.sleep(0.5)
+    time.sleep(1)
     assert run.fraction == steps
     run.resume()
     wait_for(lambda: run.fraction > steps)

@@ -113,7 +113,7 @@ def test_weights_of_a_checkpoint_can_be_used_as_the_readme_says(few_images, monk
 
 
 def test_a_bar_tells_how_many_images_of_the_whole_run_are_done(few_images, tmp_path, monkeypatch):
-    bars, save = [], train.Report.save
+    bars, save = [], train.ShellRun.save
 
     class Bar(tqdm):
         def __init__(self, **kwargs):
@@ -128,7 +128,7 @@ def test_a_bar_tells_how_many_images_of_the_whole_run_are_done(few_images, tmp_p
             raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "tqdm", Bar)
-    monkeypatch.setattr(train.Report, "save", save_and_stop_the_first)
+    monkeypatch.setattr(train.ShellRun, "save", save_and_stop_the_first)
     path = str(tmp_path / "run.pt")
     assert train.main([*QUICK, "--checkpoint", path]) == train.INTERRUPTED
     assert train.main([*QUICK, "--checkpoint", path, "--resume"]) == 0

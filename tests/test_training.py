@@ -104,7 +104,6 @@ def test_try_gpu_leaves_out_a_gpu_that_cannot_compute(monkeypatch):
                       match="cuda:2 is not used.*no kernel image is available for execution on the "
                             "devi"):
         assert d2l.try_gpu(2) == torch.device("cpu")
-    training.device_problem.cache_clear()
 
 
 def test_history_describes_the_net_inside_a_wrapper_but_not_the_part_of_a_net():

@@ -21,6 +21,7 @@ from resnet_helpers import errors, training
 from resnet_helpers.data import ImageBatches
 from resnet_helpers.engine.arithmetic import Arithmetic
 from resnet_helpers.errors import MemoryFullError, UnsuitableBatchError, is_full
+from resnet_helpers.runs.background import WatchedBatches
 
 
 def examples(n=12, size=8, channels=1, classes=3):
@@ -129,9 +130,9 @@ UNSUITABLE = {
     "no channels": ([(X[:, 0], Y)], r"X\.unsqueeze\(1\)"),
     "too small": ([(X[..., :2, :2], Y)], r"cannot take images of shape \(12, 1, 2, 2\)"),
     "label 3": (with_labels(torch.tensor([0, 1, 2, 3] * 3)),
-                r"label 3 \(number 3\) is no class: .* from 0 to 2"),
+                r"label 3 \(number 3\) is invalid: .* from 0 to 2"),
     "label -1": (with_labels(torch.tensor([0, 1, -1, 2] * 3)),
-                 r"label -1 \(number 2\) is no class"),
+                 r"label -1 \(number 2\) is invalid"),
     "float labels": (with_labels(Y.float()), r"whole numbers.*y\.long\(\)"),
     "one-hot labels": (with_labels(nn.functional.one_hot(Y)), r"y\.argmax\(dim=1\)"),
     "too few labels": (with_labels(Y[:7]), r"12 images but 7 labels"),
@@ -463,3 +464,23 @@ def test_a_last_batch_of_one_image_is_told_before_the_first_step_if_the_net_cann
     history = d2l.History()
     list(d2l.fit(net[:2], batches_of_four, None, 1, history=history))
     assert history.completed and history.records[-1].step == 3
+
+
+def test_watched_batches_are_looked_at_as_those_behind_them():
+    images, labels = torch.zeros(9, 8, 8, dtype=torch.uint8), torch.tensor([0] * 8 + [3])
+    watched = WatchedBatches(ImageBatches(images, labels, 4))
+    with pytest.raises(UnsuitableBatchError, match="batch of one image"):
+        next(d2l.fit(GlobalNet(), watched, num_epochs=1, lr=0.1))
+    with pytest.raises(UnsuitableBatchError, match=r"label 3 \(number 8\)"):
+        next(d2l.fit(small_net(), watched, num_epochs=1, lr=0.1))
+
+
+def test_what_is_not_allocated_yet_is_not_taken_for_full_memory():
+    assert not is_full(RuntimeError("the tensor has a non-zero number of elements, but its data is "
+                                    "not allocated yet"))
+
+
+def test_a_loss_of_one_number_may_have_a_dimension():
+    def loss(y_hat, y):
+        return nn.functional.cross_entropy(y_hat, y).reshape(1)
+    assert train(small_net(), batches(), loss=loss)[-1].train_loss > 0

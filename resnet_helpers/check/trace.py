@@ -64,8 +64,9 @@ def follow(net, X):
     calls, open_calls, handles, Y, failure = [], [], [], None, None
     names = {module: name for name, module in net.named_modules()}
 
-    def enter(module, inputs):
-        call = LayerCall(names[module], module, inputs[0].detach().clone())
+    def enter(module, inputs, named):
+        X = next(iter((*inputs, *named.values())))
+        call = LayerCall(names[module], module, X.detach().clone())
         (open_calls[-1].inside if open_calls else calls).append(call)
         open_calls.append(call)
 
@@ -75,7 +76,7 @@ def follow(net, X):
     for module in names:
         is_layer = not any(True for _ in module.children()) and not isinstance(module, nn.Identity)
         if module is not net and (is_layer or _is_block(module)):
-            handles.append(module.register_forward_pre_hook(enter))
+            handles.append(module.register_forward_pre_hook(enter, with_kwargs=True))
             handles.append(module.register_forward_hook(leave))
     try:
         with in_mode(net, training=True):
@@ -106,7 +107,7 @@ def first_difference(mine, expected):
 
 
 def layer_setting(layer, name):
-    """A setting of a layer; of a pair of equal numbers one, and of a bias whether there is one."""
+    """A setting of a layer: (3, 3) is given as 3, and of a bias only whether there is one."""
     value = getattr(layer, name)
     if name == "bias":
         return value is not None

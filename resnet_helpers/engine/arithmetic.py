@@ -13,7 +13,7 @@ import numpy
 import torch
 
 from resnet_helpers.engine.cpu import SharedCores, SmallMaps, kept_memory
-from resnet_helpers.errors import is_full
+from resnet_helpers.errors import PlainError, is_full
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 GAIN = 1.3  # how much faster bfloat16 products must be; the casts around them cost time too
@@ -71,6 +71,7 @@ class Arithmetic:
         self._may_give_up = is_auto and precision == "bfloat16"
         self._start = None  # of the run, to come back to if its first step fails
         self._former = []  # (weight, its data as they lay) of weights that lie in another way now
+        self._optimizer = None
 
     @contextlib.contextmanager
     def in_use(self, net, optimizer):
@@ -98,6 +99,8 @@ class Arithmetic:
         """
         try:
             result = function(self._move(X), self._move(y))
+        except PlainError:
+            raise
         except Exception as error:
             if not self._may_give_up or is_full(error):
                 raise
@@ -202,9 +205,9 @@ def lay_out_as_weights(optimizer):
 def bfloat16_gain(device, side=1024, repeats=5):
     """How many times as fast as float32 a device multiplies bfloat16 matrices, measured once.
 
-    Processors without instructions for bfloat16 can do it too, but many times slower. These
-    products are large ones: a net of few channels, or batches of a few images, can be slower in
-    bfloat16 even where they are faster.
+    Processors without instructions for bfloat16 can do it too, but many times slower. A net of few
+    channels, or batches of a few images, can be slower in bfloat16 even on machines where these
+    large products are faster.
 
     Args:
         device: a `torch.device`; 0 is the answer for any but CPUs and CUDA GPUs, where nobody has

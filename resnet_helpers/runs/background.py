@@ -156,8 +156,8 @@ class BackgroundRun:
         self.on_change(self)
 
 
-class _StopRequest(Exception):
-    """Leaves the training loop."""
+class _StopRequest(BaseException):
+    """Leaves the training loop; no error, so that nothing takes it for one on its way."""
 
 
 class WatchedBatches:
