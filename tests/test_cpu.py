@@ -234,7 +234,7 @@ def test_a_run_keeps_memory_and_ends_with_it_however_it_is_left(monkeypatch):
 
 WORKERS = """
 import ctypes, os
-from resnet_helpers import cpu
+from resnet_helpers.engine import cpu
 import torch
 
 def num_threads():
