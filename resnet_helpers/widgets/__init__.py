@@ -1,4 +1,7 @@
-"""Explorers for the notebooks. Each shows the result of a plain function, tested without it."""
+"""The explorers, one a file: controls, and a picture that follows them at once.
+
+For readers, in any notebook. Each shows what a plain function gives, which is tested without it.
+"""
 
 from resnet_helpers.widgets.block_explorer import BlockExplorer
 from resnet_helpers.widgets.function_class_explorer import FunctionClassExplorer
