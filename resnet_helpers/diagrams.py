@@ -35,28 +35,28 @@ CENTRED = {"ha": "center", "va": "center"}
 
 # --- function classes ---
 
+# Classes that are not nested, and nested ones: as plain and residual networks in other pictures.
+FAMILIES = {False: ("not nested", "o--", ORANGE), True: ("nested", "s-", BLUE)}
+
+
 def draw_function_classes():
     """Six regions of growing area, not nested and nested, with f* and each one's nearest point."""
-    import matplotlib
     fig, axes = subplots(1, 2, figsize=(10, 4.6))
-    viridis = matplotlib.colormaps["viridis"]
-    colours = [viridis(0.85 - 0.15 * k) for k in range(6)]  # darker = larger
     label_degrees = {False: (190, 105, 60, -30, 140, 250), True: (95, 125, 160, 195, 230, 265)}
     for ax, nested in zip(axes, (False, True), strict=True):
-        outlines = region_outlines(nested)
+        (name, _, colour), outlines = FAMILIES[nested], region_outlines(nested)
         for k in range(5, -1, -1):  # the largest at the back
-            ax.fill(*outlines[k].T, facecolor=(*colours[k][:3], 0.10), edgecolor=colours[k],
-                    linewidth=2)
+            ax.fill(*outlines[k].T, facecolor=(*_rgb(colour), 0.08), edgecolor=colour, linewidth=2)
         for k, outline in enumerate(outlines):
             _, nearest = distance_to_region(REGION_TARGET, outline)
-            ax.plot(*nearest, "o", color=colours[k], markersize=6)
+            ax.plot(*nearest, "o", color=colour, markersize=7)
             if k + 1 in (3, 6):
                 ax.plot(*torch.stack([REGION_TARGET, nearest]).T, ":", color=BLACK, linewidth=1.5)
             ax.text(*outline[label_degrees[nested][k]], f"$F_{k + 1}$", **CENTRED, fontsize=14,
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
-        ax.plot(*REGION_TARGET, "*", color=ORANGE, markersize=18)
+        ax.plot(*REGION_TARGET, "*", color=BLACK, markersize=18)
         ax.text(*(REGION_TARGET + torch.tensor([0.14, 0.1])), "$f^*$", fontsize=18)
-        ax.set_title("nested" if nested else "not nested", fontsize=15)
+        ax.set_title(name, fontsize=15)
         ax.set(aspect="equal", xticks=[], yticks=[], xlim=(-2.6, 2.5), ylim=(-2.6, 2.1))
         ax.grid(False)
         ax.spines[:].set_visible(False)
@@ -65,8 +65,8 @@ def draw_function_classes():
 
 DATA = {"color": GREY, "markersize": 5}
 F_STAR = {"color": BLACK, "linewidth": 1.5}
-FIT = {"color": ORANGE, "linewidth": 3}
-FIT_CROSS = {"color": ORANGE, "markersize": 10, "zorder": 5}
+FIT = {"color": GREEN, "linewidth": 3}
+FIT_CROSS = {"color": GREEN, "markersize": 10, "zorder": 6}
 
 
 def draw_class_fit(fit):
@@ -163,19 +163,18 @@ def _draw_regions(panel, fit):
     half = max(high - low, 1.5) / 2 * 1.04
     panel.xlim, panel.ylim = ((low + high) / 2 - half, (low + high) / 2 + half), (-half, half)
     for k, direction, distance, radius in reversed(regions):  # the largest at the back
-        is_last = k == fit.complexity
-        colour = BLUE if is_last else GREY
+        is_last, (_, _, colour) = k == fit.complexity, FAMILIES[fit.nested]
         x, y = (distance + radius) * direction
         panel.ax.add_artist(Circle(
             (panel.x(x), panel.y(y)), radius * panel.box[2] / (2 * half), edgecolor=colour,
-            facecolor=(*_rgb(BLUE), 0.13), linewidth=2.5 if is_last else 1))
+            facecolor=(*_rgb(colour), 0.1), linewidth=2.5 if is_last else 1))
         panel.plot(*(distance * direction), "o", color=colour, markersize=8 if is_last else 5)
         x, y = (distance + 1.5 * radius) * direction
         if fit.nested:  # below the top of its circle, where no other circle is
             x, y = -(distance + radius), radius - 0.24
         panel.ax.text(panel.x(x), panel.y(y), class_name(k), **CENTRED, fontsize=12)
     panel.plot(*(unit * fit.distance * regions[-1][1]), "X", **FIT_CROSS)
-    panel.plot(0, 0, "*", color=BLACK, markersize=16, zorder=6)
+    panel.plot(0, 0, "*", color=BLACK, markersize=16, zorder=7)
 
 
 def _draw_fit(panel, fit):
@@ -191,10 +190,9 @@ def _draw_fit(panel, fit):
 
 def _draw_distances(panel, fit):
     so_far, legend = range(1, fit.complexity + 1), []
-    chosen = {"color": BLUE, "linewidth": 2.5, "markersize": 7, "zorder": 4}
-    other = {"color": GREY, "linewidth": 1.2, "markersize": 5}
-    for nested, fmt, name in ((False, "o--", "not nested"), (True, "s-", "nested")):
-        style = chosen if nested == fit.nested else other
+    for nested, (name, fmt, colour) in FAMILIES.items():
+        width, size = (2.5, 7) if nested == fit.nested else (1, 4)
+        style = {"color": colour, "linewidth": width, "markersize": size, "zorder": 3 + width}
         panel.plot(so_far, fit.class_distances[nested][:fit.complexity], fmt, **style)
         legend.append((name, fmt, style))
     panel.plot([fit.complexity], [fit.distance], "X", **FIT_CROSS)

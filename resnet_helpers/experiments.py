@@ -15,10 +15,9 @@ from torch.nn import functional as F
 
 from resnet_helpers.costs import make_block
 from resnet_helpers.data import load_data_fashion_mnist, load_fashion_mnist_subset
-from resnet_helpers.engine.cpu import one_thread
-from resnet_helpers.history import History
+from resnet_helpers.engine.cpu import kept_memory, one_thread
 from resnet_helpers.models import PlainBlock, Residual, expect_sizes, in_mode
-from resnet_helpers.training import fit, init_weights
+from resnet_helpers.training import init_weights
 
 # --- small networks ---
 
@@ -44,10 +43,10 @@ def small_net(depth, shortcuts=True, num_channels=16, batch_norm=True):
     expect_sizes(depth=depth, num_channels=num_channels)
     if depth % 2 or depth < 4:
         raise ValueError(f"depth must be an even number of at least 4, got {depth}")
-    block = Residual if shortcuts else PlainBlock
-    blocks = [block(num_channels, num_channels) for _ in range((depth - 2) // 2)]
     stem = nn.Sequential(nn.Conv2d(1, num_channels, kernel_size=7, stride=4, padding=3),
                          nn.BatchNorm2d(num_channels), nn.ReLU())
+    block = Residual if shortcuts else PlainBlock
+    blocks = [block(num_channels, num_channels) for _ in range((depth - 2) // 2)]
     if not batch_norm:
         stem[1] = nn.Identity()
         for b in blocks:
@@ -57,31 +56,49 @@ def small_net(depth, shortcuts=True, num_channels=16, batch_norm=True):
     return net.apply(init_weights)
 
 
-@one_thread()
-def train_small_net(depth, shortcuts=True, num_epochs=2, lr=0.05, seed=0):
-    """Make a `small_net` and train it on the bundled images, in batches of 64.
+def train_net(net, train_iter, num_epochs=2, lr=0.1):
+    """Train a net by minibatch SGD, in the fewest lines; `training.fit` does it with all comfort.
 
-    The learning rate falls linearly to zero. Nets of the same seed see the same batches. The
-    global random state is left as it was.
+    The learning rate falls linearly to zero.
+
+    Args:
+        net: any module that maps X to logits (n, classes), in train mode.
+        train_iter: batches (X, y).
+        num_epochs: passes over the batches.
+        lr: learning rate of the first step.
+
+    Returns:
+        The mean training loss of the last epoch.
+    """
+    optimizer = torch.optim.SGD(net.parameters(), lr=lr)
+    steps = num_epochs * len(train_iter)
+    scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
+    for _ in range(num_epochs):
+        losses = []
+        for X, y in train_iter:
+            loss = F.cross_entropy(net(X), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            losses.append(loss.item())
+    return sum(losses) / len(losses)
+
+
+def train_small_net(depth, shortcuts=True, num_epochs=2, lr=0.1, seed=0):
+    """Make a `small_net` and train it by `train_net` on the bundled images, in batches of 64.
+
+    Nets of the same seed see the same batches. The global random state is left as it was.
 
     Returns:
         (net, loss): the trained net, and the mean training loss of its last epoch.
     """
-    with torch.random.fork_rng(devices=[]):
+    with one_thread(), kept_memory(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         net = small_net(depth, shortcuts)
         torch.default_generator.manual_seed(seed)
         train_iter, _ = load_data_fashion_mnist(64, subset=True)
-        optimizer = torch.optim.SGD(net.parameters(), lr=lr)
-        steps = num_epochs * len(train_iter)
-        scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
-        history = History()
-        for _ in fit(net, train_iter, num_epochs=num_epochs, optimizer=optimizer, history=history,
-                     scheduler=scheduler, precision="float32", reports_per_epoch=1):
-            pass
-    if not history.completed:  # `fit` ends at the stop button; loops around this should, too
-        raise KeyboardInterrupt
-    return net, history.train_loss
+        return net, train_net(net, train_iter, num_epochs, lr)
 
 
 # --- inside a stack of blocks ---

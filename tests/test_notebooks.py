@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 import resnet_helpers as d2l
-from resnet_helpers import check, function_classes, models, training
+from resnet_helpers import check, experiments, function_classes, models, training
 from resnet_helpers.check import notebook4
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 SHOWN = [("01_function_classes", function_classes.indicators),
          ("01_function_classes", function_classes.best_fit),
+         ("01_function_classes", experiments.train_net),
          ("02_residual_block", models.Residual), ("03_resnet_model", models.resnet_block),
          ("04_training", training.evaluate_accuracy_gpu)]
 
@@ -42,7 +43,7 @@ def without_docstrings_and_expectations(tree):
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             node.body = [child for child in node.body if not is_extra(child)]
-    return ast.unparse(tree).replace("torch.nn.functional.", "F.")
+    return re.sub(r"\b(torch\.)?nn\.functional\.", "F.", ast.unparse(tree))
 
 
 def definition(source, name):
@@ -63,6 +64,22 @@ def test_code_taught_is_the_code_shipped(notebook, shown):
     taught, shipped = (without_docstrings_and_expectations(definition(text, shown.__name__))
                        for text in (source, inspect.getsource(shown)))
     assert taught == shipped
+
+
+@pytest.mark.parametrize("depth", [6, 20])
+def test_notebook_1_shows_the_plain_network_that_is_shipped(few, depth):
+    namespace = definitions_of(NOTEBOOKS[0])
+    batches = [(few.train_images[:, None] / 255, few.train_labels)]
+    X, losses = batches[0][0], []
+    for make in (namespace["small_net"], lambda depth: experiments.small_net(depth, False)):
+        torch.manual_seed(0)
+        net = make(depth)
+        assert sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in net.modules()) == depth
+        losses.append((net(X), namespace["train_net"](net, batches, num_epochs=3), net.eval()(X)))
+    (before, loss, after), (same_before, same_loss, same_after) = losses
+    torch.testing.assert_close(before, same_before)
+    torch.testing.assert_close(after, same_after)
+    assert loss == pytest.approx(same_loss, rel=1e-4) and not torch.equal(before, after)
 
 
 def test_notebook_3_counts_the_layers_of_each_depth():

@@ -196,10 +196,11 @@ QUESTIONS = {
     "3": ("a", {
         "a": "All functions of F are still candidates in F', so the smallest loss on the data over "
              "F' is at most that over F. More is not promised.",
-        "b": "On new images the richer class may be worse: section 1.3 showed the loss on the data "
-             "fall while the distance to f* rose.",
+        "b": "On new images the richer class may be worse: in the explorer of section 1.3 the "
+             "class gets no worse, and yet its fit to noisy data can get farther from f*.",
         "c": "Nesting says that a better member exists, not that gradient descent gets there. In "
-             "section 1.4 the identity was in the class, yet a random layer is far from it.",
+             "section 1.1 a network of 56 layers ended worse than one of 20, though it could have "
+             "done the same.",
         "d": "Not strictly: a nested family can stand still, as it did for the jump after k = 2.",
     }),
     "4": ("d", {
@@ -213,7 +214,7 @@ QUESTIONS = {
 
 
 @exercise(1, "four questions about classes", hints=(
-    "Sections 1.1 and 1.2 for question 1, 1.3 for 2, its end for 3 and 4.",
+    "Section 1.2 for question 1, 1.3 for 2, its explorer and fine print for 3 and 4.",
     "For 3 and 4: the guarantee is a sentence about a minimum over more candidates. A minimum of "
     "what, and on which data?",
 ))

@@ -1,0 +1,155 @@
+"""The pictures of notebook 4: images, runs and mistakes."""
+
+from resnet_helpers.data import FASHION_MNIST_CLASSES
+from resnet_helpers.pictures.looks import KINDS
+from resnet_helpers.plotting import (
+    BLACK,
+    BLUE,
+    RUN_CURVES,
+    WHITE,
+    Animator,
+    show,
+    show_images,
+    subplots,
+)
+from resnet_helpers.runs.recordings import play
+
+
+def images_of_each_class(images, labels, rows=3):
+    """The first images of each class, a column for each of the ten.
+
+    Args:
+        images, labels: tensors (n, 1, H, W) and (n,), with at least `rows` images of each class.
+        rows: how many images of a class.
+    """
+    number = len(FASHION_MNIST_CLASSES)
+    found = [images[labels == c][:rows].cpu() for c in range(number)]
+    sheet = [found[c][row] for row in range(rows) for c in range(number)]
+    axes = show_images(sheet, rows, number, titles=FASHION_MNIST_CLASSES, scale=0.98)
+    for ax in axes[:number]:
+        ax.title.set_fontsize(13)
+    show(axes[0].figure, f"Images of each class\nA column of {rows} small grey images for each of "
+                         f"{', '.join(FASHION_MNIST_CLASSES)}.")
+
+
+class RunCurves(Animator):
+    """The curves of a training run, whose alt text says how far each of them has come."""
+
+    def draw(self):
+        """Bring picture and words up to date now."""
+        self.alt = describe_curves(self.Y)
+        super().draw()
+
+
+def describe_curves(curves):
+    """Alt text of the curves of a run, each a list of numbers in the order of `RUN_CURVES`."""
+    *names, last = RUN_CURVES
+    ends = [f"{name} from {values[0]:.3f} to {values[-1]:.3f}"
+            for name, values in zip(RUN_CURVES, curves, strict=False) if values]
+    return f"{', '.join(names)} and {last} against epoch\n{', '.join(ends)}".capitalize()
+
+
+def run_curves(num_epochs, highest=2.5, share_of_time=0.01, kind=RunCurves):
+    """An `Animator` for training loss, training accuracy and test accuracy of a run.
+
+    Args:
+        num_epochs: of the run.
+        highest: where the vertical axis ends.
+        share_of_time: as for `Animator`.
+        kind: the class.
+    """
+    return kind(xlabel="epoch", xlim=[0, num_epochs], ylim=[0, highest], legend=RUN_CURVES,
+                figsize=(6.4, 4), share_of_time=share_of_time)
+
+
+def replay(recording, seconds=6):
+    """The curves of a recorded run, as they grew while it trained, only faster.
+
+    Args:
+        recording: a `History`.
+        seconds: how long it takes.
+    """
+    records = recording.records
+    curves = run_curves(recording.config["num_epochs"], highest=1.05, share_of_time=0.2,
+                        kind=Animator)
+    curves.alt = describe_curves(  # from the start, as nbval sees no other
+        [[r.train_loss for r in records], [r.train_acc for r in records],
+         [r.test_acc for r in records if r.test_acc is not None]])
+    for p in play(recording, seconds=seconds):
+        curves.add(p.epoch, (p.train_loss, p.train_acc, p.test_acc))
+
+
+def confusion_matrix(counts):
+    """How often images of each class (row) got each answer (column).
+
+    Args:
+        counts: integer tensor (10, 10).
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+    names, counts = FASHION_MNIST_CLASSES, counts.tolist()
+    most = max(map(max, counts))
+    fig, ax = subplots(figsize=(8.2, 6.2))
+    ax.imshow([[count ** 0.5 for count in row] for row in counts], vmin=0, vmax=most ** 0.5,
+              cmap=LinearSegmentedColormap.from_list("counts", [WHITE, BLUE]))
+    ax.set_xlabel("answer of the network", fontsize=14)
+    ax.set_ylabel("true class", fontsize=14)
+    ax.set_yticks(range(len(names)), names, fontsize=13)
+    ax.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=13)
+    ax.grid(False)
+    for true, row in enumerate(counts):
+        for guess, count in enumerate(row):
+            if count:
+                ax.text(guess, true, count, ha="center", va="center", fontsize=13,
+                        color=WHITE if count > most / 3 else BLACK)
+    right = ", ".join(f"{name} {counts[c][c]} of {sum(counts[c])}" for c, name in enumerate(names))
+    show(fig, f"Confusion matrix\nRight answers, on the diagonal: {right}.")
+
+
+def answers(images, labels, predicted, columns=8):
+    """Images under the network's answers, with the true class in brackets.
+
+    Args:
+        images, labels, predicted: tensors (n, 1, H, W), (n,) and (n,).
+        columns: how many in a row.
+    """
+    pairs = [(FASHION_MNIST_CLASSES[guess], FASHION_MNIST_CLASSES[true])
+             for guess, true in zip(predicted.tolist(), labels.tolist(), strict=True)]
+    axes = show_images(images.cpu(), -(-len(pairs) // columns), columns, scale=1.3,
+                       titles=[f"{guess}?\n({true})" for guess, true in pairs])
+    for ax in axes:
+        ax.title.set_fontsize(12)
+    words = ", ".join(f"{guess} for {true}" for guess, true in pairs)
+    show(axes[0].figure, f"Images and the network's answers\n{words}.")
+
+
+def depth_runs(runs):
+    """Training loss and test accuracy of networks with and without shortcuts, two depths each.
+
+    Args:
+        runs: {name: `History`}; a name such as "ResNet-18" or "plain-34".
+    """
+    fig, (losses, accuracies) = subplots(1, 2, figsize=(10, 4.2))
+    words = []
+    for name, run in runs.items():
+        style = KINDS["plain" if name.startswith("plain") else "residual"]
+        filled = style["color"] if name.endswith("34") else WHITE
+        tested = [record for record in run.records if record.test_acc is not None]
+        epochs = [record.epoch for record in tested]
+        for ax, values in ((losses, [record.train_loss for record in tested]),
+                           (accuracies, [record.test_acc for record in tested])):
+            ax.plot(epochs, values, **style, markerfacecolor=filled, markersize=7, label=name)
+        words.append(f"{name}: training loss {run.train_loss:.3f}, test accuracy from "
+                     f"{min(r.test_acc for r in tested):.2f} to "
+                     f"{max(r.test_acc for r in tested):.2f}")
+    ticks = [0.02, 0.05, 0.1, 0.2, 0.5]
+    losses.set_yscale("log")
+    losses.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    losses.minorticks_off()
+    losses.set_ylabel("training loss", fontsize=14)
+    accuracies.set_ylabel("test accuracy", fontsize=14)
+    for ax in (losses, accuracies):
+        ax.set_xlabel("epoch", fontsize=14)
+        ax.set_xticks(range(0, 11, 2))
+    losses.legend(fontsize=13, loc="lower left", frameon=False)
+    show(fig, f"Training loss and test accuracy of four networks against epoch\n"
+              f"{'; '.join(words)}.")
