@@ -199,6 +199,65 @@ def _draw_distances(panel, fit):
     panel.legend([*legend, ("fit to the data", "X", FIT_CROSS)], columns=2, width=1.36)
 
 
+# --- a plain block beside a residual one ---
+
+LAYERS = ("3×3 convolution", "batch norm", "ReLU", "3×3 convolution", "batch norm")
+LAYER_WIDTH, LAYER_HEIGHT, LAYER_PITCH = 1.75, 0.36, 0.56
+TOP_LAYER, SUM_HEIGHT, LAST_HEIGHT = 4.2, 1.33, 0.72  # heights in the drawing, in inches
+
+
+def draw_plain_and_residual():
+    """The picture of the field: the same layers without a shortcut and with one.
+
+    Source: paper, figure 2, with batch norm as in the code; d2l's figure draws both side by side.
+    """
+    fig, ax = drawing(WIDTH, 5.5)
+    _draw_column(ax, 1.75, "plain block", "f(x)", "y = ReLU( f(x) )", ORANGE)
+    _draw_column(ax, 5.75, "residual block", "g(x)", "y = ReLU( g(x) + x )", BLUE)
+    _draw_way_past(ax, 5.75)
+    return fig
+
+
+def _draw_column(ax, x, title, function, formula, colour):
+    """x, five layers in a dashed frame, the last ReLU and y, from top to bottom."""
+    from matplotlib.patches import FancyBboxPatch
+    heights = [TOP_LAYER - i * LAYER_PITCH for i in range(len(LAYERS))]
+    ax.text(x, 5.22, title, **CENTRED, fontsize=15, color=colour, weight="bold")
+    ax.text(x, 4.87, "x", **CENTRED, fontsize=15, style="italic")
+    width, bottom, top = LAYER_WIDTH + 0.3, heights[-1] - 0.27, heights[0] + 0.27
+    ax.add_artist(FancyBboxPatch(
+        (x - width / 2, bottom), width, top - bottom, facecolor="none", edgecolor=colour,
+        linewidth=2, linestyle=(0, (4, 2)), boxstyle="round,pad=0,rounding_size=0.1", zorder=0))
+    ax.text(x - width / 2 - 0.12, (bottom + top) / 2, function, ha="right", va="center",
+            fontsize=15, color=colour, style="italic")
+    _draw_down(ax, x, [4.72, *heights, LAST_HEIGHT, 0.2])
+    for name, y in zip((*LAYERS, "ReLU"), (*heights, LAST_HEIGHT), strict=True):
+        ax.add_artist(FancyBboxPatch(
+            (x - LAYER_WIDTH / 2, y - LAYER_HEIGHT / 2), LAYER_WIDTH, LAYER_HEIGHT, zorder=2,
+            facecolor=PALE_BLUE if "conv" in name else PALE_GREY, edgecolor=BLACK, linewidth=1.2,
+            boxstyle="round,pad=0,rounding_size=0.08"))
+        ax.text(x, y, name, **CENTRED, fontsize=13, zorder=3)
+    ax.text(x + 0.15, 0.26, formula, va="center", fontsize=14, style="italic")
+
+
+def _draw_down(ax, x, heights):
+    """A line down through all heights, with a tip above each layer and at its end."""
+    ax.plot([x, x], [heights[0], heights[-1]], color=BLACK, linewidth=1.5, zorder=1)
+    tips = [y + LAYER_HEIGHT / 2 + 0.05 for y in heights[1:-1]] + [heights[-1]]
+    ax.plot([x] * len(tips), tips, "v", color=BLACK, markersize=6, zorder=1)
+
+
+def _draw_way_past(ax, x):
+    """The shortcut of the residual block, round its layers to the addition."""
+    right, start = x + LAYER_WIDTH / 2 + 0.5, 4.62
+    ax.plot([x, right, right, x + 0.2], [start, start, SUM_HEIGHT, SUM_HEIGHT], color=BLUE,
+            linewidth=3, zorder=1)
+    ax.plot([x + 0.27], [SUM_HEIGHT], "<", color=BLUE, markersize=10, zorder=2)
+    ax.plot([x], [SUM_HEIGHT], "o", color=BLUE, markersize=24, zorder=2)
+    ax.text(x, SUM_HEIGHT - 0.01, "+", **CENTRED, fontsize=20, color=WHITE, weight="bold", zorder=3)
+    ax.text(right + 0.1, 3.1, "shortcut:\nx, as it is", va="center", fontsize=13, color=BLUE)
+
+
 # --- a block ---
 
 # It stands along a row of edges, PITCH inches apart; a box for a step sits between two of them.

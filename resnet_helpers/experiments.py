@@ -103,41 +103,26 @@ def train_small_net(depth, shortcuts=True, num_epochs=2, lr=0.1, seed=0):
 
 # --- inside a stack of blocks ---
 
-@dataclass(frozen=True)
-class BlockSizes:
-    """Sizes at one place in a stack, as root mean squares.
+def gradient_sizes(net, X, y):
+    """Send a batch through a `small_net` and back: how large is the gradient after each block?
 
-    Attributes:
-        signal: of the numbers that leave the block.
-        gradient: of the derivatives of the loss with respect to them.
-    """
-
-    signal: float
-    gradient: float
-
-
-@one_thread()
-def signal_and_gradient(net, X, y):
-    """Send a batch through a `small_net` and back, and measure both after each block.
-
-    Batch norm uses the statistics of this batch. The net is left as it was, and so are gradients
-    that it holds.
+    The size of a tensor is the root of the mean of its squares. In train mode batch norm uses the
+    statistics of this batch, and notes them in its running averages.
 
     Args:
-        net: a `small_net`.
+        net: a `small_net`; gradients that it holds are left as they are.
         X, y: images (n, 1, 28, 28) and classes (n,).
 
     Returns:
-        A list of `BlockSizes`: after the stem, and after each block.
+        A list of numbers: the size of the derivatives of the loss with respect to what leaves the
+        stem, and what leaves each block.
     """
-    with in_mode(net, training=True):
-        outputs = [net[0](X)]
-        for block in net[1]:
-            outputs.append(block(outputs[-1]))
-        loss = F.cross_entropy(net[2:](outputs[-1]), y)
-        gradients = torch.autograd.grad(loss, outputs)
-    return [BlockSizes(_rms(output.detach()), _rms(gradient))
-            for output, gradient in zip(outputs, gradients, strict=True)]
+    outputs = [net[0](X)]
+    for block in net[1]:
+        outputs.append(block(outputs[-1]))
+    loss = F.cross_entropy(net[2:](outputs[-1]), y)
+    gradients = torch.autograd.grad(loss, outputs)
+    return [gradient.square().mean().sqrt().item() for gradient in gradients]
 
 
 @torch.no_grad()

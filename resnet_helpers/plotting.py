@@ -134,6 +134,12 @@ def draw_pixels(ax, rgb, extent, zorder=0):
     ax.imshow(rgb, extent=extent, interpolation="none", aspect="auto", zorder=zorder)
 
 
+def zero_centred():
+    """A colour map for numbers of both signs: white at zero, blue below, orange above."""
+    from matplotlib.colors import LinearSegmentedColormap
+    return LinearSegmentedColormap.from_list("zero_centred", (BLUE, WHITE, ORANGE), N=257)
+
+
 def show(fig, alt):
     """Show a figure as the output of the cell; outside a notebook do nothing.
 

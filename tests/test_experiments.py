@@ -15,10 +15,10 @@ from resnet_helpers import experiments
 from resnet_helpers.experiments import (
     branch_sizes,
     feature_maps,
+    gradient_sizes,
     loss_surface,
     most_activating,
     random_direction,
-    signal_and_gradient,
     small_net,
     train_small_net,
     with_blocks,
@@ -97,16 +97,14 @@ def test_deep_plain_nets_end_with_a_higher_training_loss_and_deep_residual_ones_
     assert residual_44 < residual_6 - 0.2
 
 
-# --- signal and gradient ---
+# --- the gradient on its way back ---
 
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize("shortcuts", [True, False])
 def test_sizes_are_those_that_autograd_gives(images, shortcuts, batch_norm):
     X, y = images
     net = small_net(8, shortcuts, batch_norm=batch_norm)
-    before = state_of(net)
-    sizes = signal_and_gradient(net, X, y)
-    assert_unchanged(net, before)
+    sizes = gradient_sizes(net, X, y)
     assert all(p.grad is None for p in net.parameters())
 
     kept = []
@@ -114,22 +112,20 @@ def test_sizes_are_those_that_autograd_gives(images, shortcuts, batch_norm):
         layer.register_forward_hook(lambda *args: (args[-1].retain_grad(), kept.append(args[-1]))
                                     and None)
     F.cross_entropy(net(X), y).backward()
-    assert len(sizes) == len(kept) == 4
-    for size, output in zip(sizes, kept, strict=True):
-        assert size.signal == pytest.approx(output.double().square().mean().sqrt().item(), rel=1e-4)
-        assert size.gradient == pytest.approx(output.grad.double().square().mean().sqrt().item(),
-                                              rel=1e-4)
+    assert len(kept) == 4
+    expected = [output.grad.double().square().mean().sqrt().item() for output in kept]
+    assert sizes == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_depth_does_to_signal_and_gradient(images, seed):
+def test_what_depth_does_to_the_gradient(images, seed):
     X, y = images
-    growth = {}  # from the last block to the first, and from the first to the last
+    growth = {}  # from the last block to the stem
     for shortcuts in (False, True):
         for batch_norm in (False, True):
             torch.manual_seed(seed)
-            sizes = signal_and_gradient(small_net(56, shortcuts, batch_norm=batch_norm), X, y)
-            growth[shortcuts, batch_norm] = sizes[0].gradient / sizes[-1].gradient
+            sizes = gradient_sizes(small_net(56, shortcuts, batch_norm=batch_norm), X, y)
+            growth[shortcuts, batch_norm] = sizes[0] / sizes[-1]
     assert growth[False, False] < 1e-6  # the gradient of a plain net vanishes,
     assert growth[False, True] > 1e3  # with batch norm it explodes,
     assert growth[True, False] < 1e3 and growth[True, True] < 1e3  # with shortcuts it does neither

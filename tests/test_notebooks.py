@@ -20,7 +20,9 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 SHOWN = [("01_function_classes", function_classes.indicators),
          ("01_function_classes", function_classes.best_fit),
          ("01_function_classes", experiments.train_net),
-         ("02_residual_block", models.Residual), ("03_resnet_model", models.resnet_block),
+         ("02_residual_block", models.Residual),
+         ("02_residual_block", experiments.gradient_sizes),
+         ("03_resnet_model", models.resnet_block),
          ("04_training", training.evaluate_accuracy_gpu)]
 
 
@@ -80,6 +82,15 @@ def test_notebook_1_shows_the_plain_network_that_is_shipped(few, depth):
     torch.testing.assert_close(before, same_before)
     torch.testing.assert_close(after, same_after)
     assert loss == pytest.approx(same_loss, rel=1e-4) and not torch.equal(before, after)
+
+
+@pytest.mark.parametrize(("shown", "trained"), [("Plain", models.PlainBlock),
+                                                ("WithShortcut", models.Residual)])
+def test_notebook_2_shows_the_blocks_that_it_trains(shown, trained):
+    block, X = trained(3, 3), torch.randn(4, 3, 6, 6)
+    copy = definitions_of(NOTEBOOKS[1])[shown](3, 3)
+    copy.load_state_dict(block.state_dict())
+    assert torch.equal(copy(X), block(X))
 
 
 def test_notebook_3_counts_the_layers_of_each_depth():
