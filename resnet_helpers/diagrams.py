@@ -404,6 +404,59 @@ def _shape_name(shape):
     return "×".join(map(str, shape))
 
 
+# --- a basic block beside a bottleneck ---
+
+WIDE, NARROW = 256, 64  # channels
+INCH_PER_CHANNEL = 2.5 / WIDE
+FIRST_TOP, LAST_BOTTOM, BAND, ADDITION = 3.72, 1.3, 0.56, 0.74  # heights, in inches
+
+
+def draw_basic_and_bottleneck():
+    """Both blocks for 256 channels, each layer as wide as the channels that it takes and gives.
+
+    Source: paper, figure 5, whose basic block has 64 channels.
+    """
+    fig, ax = drawing(WIDTH, 4.75)
+    _draw_block_to_scale(ax, 2.45, "basic block", [(3, WIDE, WIDE), (3, WIDE, WIDE)])
+    _draw_block_to_scale(ax, 6.5, "bottleneck",
+                         [(1, WIDE, NARROW), (3, NARROW, NARROW), (1, NARROW, WIDE)])
+    ax.text(WIDTH / 2, 0.08, "width: number of channels; batch norms and ReLUs are not drawn",
+            ha="center", fontsize=12, color=GREY)
+    return fig
+
+
+def _draw_block_to_scale(ax, x, title, convolutions):
+    """A column of convolutions (kernel size, channels in, channels out), from top to bottom."""
+    from matplotlib.collections import PolyCollection
+    tops = np.linspace(FIRST_TOP, LAST_BOTTOM + BAND, len(convolutions))
+    ax.text(x, 4.52, title, **CENTRED, fontsize=15, weight="bold")
+    ax.text(x, 4.1, f"{WIDE} channels", **CENTRED, fontsize=13)
+    _draw_arrows_down(ax, x, tops)
+    corners = []
+    for top, (kernel, before, after) in zip(tops, convolutions, strict=True):
+        high, low = (INCH_PER_CHANNEL * channels / 2 for channels in (before, after))
+        corners.append([(x - high, top), (x + high, top), (x + low, top - BAND),
+                        (x - low, top - BAND)])
+        ax.text(x - INCH_PER_CHANNEL * WIDE / 2 - 0.08, top - BAND / 2,
+                f"{kernel}×{kernel} conv", ha="right", va="center", fontsize=13)
+        ax.text(x + 0.12, top - BAND - 0.16, after, va="center", fontsize=13)
+    ax.add_collection(PolyCollection(corners, facecolor=PALE_BLUE, edgecolor=BLACK, linewidth=1.2,
+                                     zorder=2))
+    right = x + INCH_PER_CHANNEL * WIDE / 2 + 0.3
+    ax.plot([x, right, right, x + 0.2], [3.93, 3.93, ADDITION, ADDITION], color=BLUE, linewidth=3,
+            zorder=1)
+    ax.plot([x + 0.27], [ADDITION], "<", color=BLUE, markersize=10, zorder=2)
+    ax.plot([x], [ADDITION], "o", color=BLUE, markersize=22, zorder=2)
+    ax.text(x, ADDITION - 0.01, "+", **CENTRED, fontsize=19, color=WHITE, weight="bold", zorder=3)
+
+
+def _draw_arrows_down(ax, x, tops):
+    """A line from the input through all layers to below the addition, a tip above each of them."""
+    ax.plot([x, x], [3.97, 0.38], color=BLACK, linewidth=1.5, zorder=1)
+    tips = [*(top + 0.05 for top in tops), ADDITION + 0.2, 0.38]
+    ax.plot([x] * len(tips), tips, "v", color=BLACK, markersize=6, zorder=1)
+
+
 # --- a model ---
 
 MIDDLE, TALLEST = 2.13, 1.65  # of the drawing, in inches
@@ -414,7 +467,8 @@ def draw_resnet(stages, size, in_channels=1, shortcuts=True):
 
     Height stands for height and width of the feature maps, width for the number of channels, both
     on a linear scale; a bar shows how much. The image is drawn at a quarter of that scale. Each
-    shortcut is an arc over its block, dashed where a 1x1 convolution sits on it.
+    shortcut is an arc over its block, dashed where a 1x1 convolution sits on it. Residual blocks
+    are blue, those of a plain network orange.
 
     Args:
         stages: of `costs.model_costs`.
@@ -422,7 +476,7 @@ def draw_resnet(stages, size, in_channels=1, shortcuts=True):
         shortcuts: draw the arcs.
     """
     fig, ax = drawing(WIDTH, 3.6)
-    inch_per_pixel = TALLEST / stages[0].shape[1]
+    inch_per_pixel, colour = TALLEST / stages[0].shape[1], BLUE if shortcuts else ORANGE
     boxes = [[branch[-1].shape for branch, _ in stage.blocks] or [stage.shape] for stage in stages]
     boxes[-1] = [(stages[-2].shape[0], 1, 1)]  # what the pooling makes of b5
     widths = [[shape[0] for shape in shapes] for shapes in boxes]
@@ -430,7 +484,7 @@ def draw_resnet(stages, size, in_channels=1, shortcuts=True):
     for stage, shapes, channels, centre in zip(stages, boxes, widths, centres, strict=True):
         edges = centre + inch_per_channel * (np.cumsum([0] + channels) - sum(channels) / 2)
         height = max(shapes[0][1] * inch_per_pixel, 0.03)
-        _draw_feature_boxes(ax, edges, height, BLUE if stage.blocks else GREY)
+        _draw_feature_boxes(ax, edges, height, colour if stage.blocks else GREY)
         if shortcuts and stage.blocks:
             dashed = [bool(shortcut) for _, shortcut in stage.blocks]
             _draw_arcs(ax, edges, MIDDLE + height / 2 + 0.05, dashed)
@@ -476,7 +530,7 @@ def _draw_arcs(ax, edges, bottom, dashed):
     curves = [np.stack([a + w / 2 * (1 - np.cos(angle)), y], axis=1)
               for a, w in zip(edges[:-1], widths, strict=True)]
     ax.add_collection(LineCollection(
-        curves, colors=ORANGE, linewidths=1.5 if widths[0] > 0.06 else 0.6,
+        curves, colors=BLUE, linewidths=1.5 if widths[0] > 0.06 else 0.6,
         linestyles=[(0, (2, 1)) if d else "-" for d in dashed]))
 
 

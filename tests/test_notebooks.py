@@ -23,6 +23,7 @@ SHOWN = [("01_function_classes", function_classes.indicators),
          ("02_residual_block", models.Residual),
          ("02_residual_block", experiments.gradient_sizes),
          ("03_resnet_model", models.resnet_block),
+         ("03_resnet_model", experiments.with_blocks),
          ("04_training", training.evaluate_accuracy_gpu)]
 
 
@@ -61,10 +62,8 @@ def test_there_are_four():
                          ids=lambda value: getattr(value, "__name__", value))
 def test_code_taught_is_the_code_shipped(notebook, shown):
     path = next(path for path in NOTEBOOKS if path.stem == notebook)
-    source = next(cell["source"] for cell in cells(path, "code")
-                  if re.search(rf"^(def|class) {shown.__name__}\b", cell["source"], re.MULTILINE))
     taught, shipped = (without_docstrings_and_expectations(definition(text, shown.__name__))
-                       for text in (source, inspect.getsource(shown)))
+                       for text in (sources(path, shown.__name__)[-1], inspect.getsource(shown)))
     assert taught == shipped
 
 
@@ -93,12 +92,29 @@ def test_notebook_2_shows_the_blocks_that_it_trains(shown, trained):
     assert torch.equal(copy(X), block(X))
 
 
-def test_notebook_3_counts_the_layers_of_each_depth():
+def sources(path, name):
+    """The cells of a notebook that define `name`; the last is the general one, where there are
+    several.
+    """
+    return [cell["source"] for cell in cells(path, "code")
+            if re.search(rf"^(def|class) {name}\b", cell["source"], re.MULTILINE)]
+
+
+def test_notebook_3_begins_with_the_articles_resnet_block():
+    first, _ = sources(NOTEBOOKS[2], "resnet_block")
+    assert ast.unparse(definition(first, "resnet_block").args) == (
+        "input_channels, num_channels, num_residuals, first_block=False")
+    namespace = {"Residual": models.Residual}
+    exec(first, namespace)
+    for arguments in ((64, 64, 2, True), (64, 128, 3), (256, 512, 1)):
+        assert str(namespace["resnet_block"](*arguments)) == str(models.resnet_block(*arguments))
+
+
+@pytest.mark.parametrize("depth", [18, 34])
+def test_notebook_3_counts_the_layers(depth):
     namespace = definitions_of(NOTEBOOKS[2])
     with torch.device("meta"):
-        counted = {depth: len(namespace["weighted_layers"](make())) for depth,
-                   make in models.MODELS.items()}
-    assert counted == {depth: depth for depth in models.MODELS}
+        assert len(namespace["weighted_layers"](models.MODELS[depth]())) == depth
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -44,7 +44,6 @@ def test_one_command_makes_a_site_whose_links_lead_somewhere(tmp_path):
         assert f'<a href="{path.stem}.html">' in pages["index.html"]
         assert "No description" not in page and 'alt=""' not in page
     assert 'alt="Training loss against depth' in pages["02_residual_block.html"]
-    assert "linestyle" in pages["03_resnet_model.html"]  # code that slides fold
 
 
 def test_copies_for_a_class_have_all_but_outputs_and_solutions(tmp_path, capsys):

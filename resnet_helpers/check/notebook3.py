@@ -535,15 +535,15 @@ def _questions():
                  "for each channel: a linear map behind a linear map.",
             "c": "A bias is no obstacle: it is scaled and shifted like the rest.",
             "d": "There the norm scales and shifts each channel by fixed numbers, which the "
-                 "convolution's weights and bias can take over. That is how section 3.7 turned "
+                 "convolution's weights and bias can take over. That is how section 3.8 turned "
                  "torchvision's network into ours.",
         }),
     }
 
 
 @exercise(3, "four questions about the model", hints=(
-    "Section 3.4 for question 1, 3.5 and 3.6 for 2, 3.3 for 3 and 3.7 for 4.",
-    "2: the table of the explorer in section 3.6 has both columns. 4: which numbers does a batch "
+    "Section 3.4 for question 1, 3.5 and 3.7 for 2, 3.3 for 3 and 3.8 for 4.",
+    "2: the table of the explorer in section 3.7 has both columns. 4: which numbers does a batch "
     "norm use in train mode, and which in eval mode?",
 ))
 def model_questions(answers):

@@ -147,11 +147,11 @@ def shown_stages(seen):
 
 MODEL = Tour(
     "03_resnet_model.ipynb", "ModelExplorer(",
-    {"depth": 18, "size": 224, "num_classes": 10, "in_channels": 1, "batch_size": 256,
+    {"depth": 50, "size": 224, "num_classes": 10, "in_channels": 1, "batch_size": 256,
      "shortcuts": True},
     {"size": "image size", "in_channels": "image channels", "num_classes": "classes",
      "batch_size": "batch size"},
-    (radio("ResNet-34", depth=34), radio("ResNet-50", depth=50), radio("ResNet-101", depth=101),
+    (radio("ResNet-18", depth=18), radio("ResNet-34", depth=34), radio("ResNet-101", depth=101),
      radio("ResNet-152", depth=152), ticked("residual connections", False, shortcuts=...),
      typed("image size", 223, size=...), slid("image size", 220, size=...),
      slid("image channels", 2, in_channels=...),
@@ -160,7 +160,7 @@ MODEL = Tour(
      slid("batch size", 252, is_drawn=False, batch_size=...),
      typed("batch size", 64, is_drawn=False, batch_size=...),
      ticked("residual connections", True, shortcuts=...),
-     radio("ResNet-18", depth=18), typed("image size", 224, size=...),
+     radio("ResNet-50", depth=50), typed("image size", 224, size=...),
      typed("image channels", 1, in_channels=...),
      typed("classes", 10, num_classes=...),
      typed("batch size", 256, is_drawn=False, batch_size=...)),
