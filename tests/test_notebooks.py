@@ -5,6 +5,7 @@ import ast
 import inspect
 import json
 import re
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +109,12 @@ def test_notebook_3_begins_with_the_articles_resnet_block():
     exec(first, namespace)
     for arguments in ((64, 64, 2, True), (64, 128, 3), (256, 512, 1)):
         assert str(namespace["resnet_block"](*arguments)) == str(models.resnet_block(*arguments))
+
+
+def test_the_step_that_notebook_4_quotes_is_that_of_fit():
+    text = "\n".join(cell["source"] for cell in cells(NOTEBOOKS[3], "markdown"))
+    quoted, = re.findall(r"```python\n(def train_step.*?)```", text, re.DOTALL)
+    assert textwrap.indent(quoted, "    ") in inspect.getsource(training.fit)
 
 
 @pytest.mark.parametrize("depth", [18, 34])

@@ -433,11 +433,12 @@ def _advice(net, train_acc):
 QUESTIONS = {
     "1": ("b", {
         "a": "Whoever has learnt images by heart still does better than chance on new ones. And "
-             "in train mode the same weights recognised most test images (section 4.4).",
+             "once the averages had caught up, the same weights recognised most test images "
+             "(section 4.4).",
         "b": "In eval mode batch norm uses running averages, which follow the weights slowly: "
              "after few steps they describe a network that no longer exists.",
-        "c": "Test and training images are of one kind. Section 4.4 changed but one thing about "
-             "the evaluation, and the accuracy rose.",
+        "c": "Test and training images are of one kind. In section 4.4 neither they nor the "
+             "weights changed, and the accuracy rose.",
     }),
     "2": ("c", {
         "a": "It runs without any error, which is what makes this mistake hard to find.",
@@ -461,18 +462,18 @@ QUESTIONS = {
         "c": "The loss does not count wrong answers: it measures the right class's probability.",
     }),
     "5": ("a", {
-        "a": "The gradient of a mean is the mean of the gradients, and with parts of equal size "
-             "each image has the same weight in it as in the whole batch. It is exact, as long as "
-             "the answer for an image does not depend on the others.",
-        "b": "The gradients of the parts do differ: it would be no use to compute equal ones.",
-        "c": "Batch norm is the detail that does not fit: it sees a part, not the whole batch.",
+        "a": "Overfitting shows on new images, while the training images are fitted well. Here "
+             "the deeper network fits the training images themselves less well, although it could "
+             "compute all that the shallower one does: it is harder to train.",
+        "b": "Look at the table again: its test accuracy is below its training accuracy, as it "
+             "is for all four. And that comparison says nothing about depth.",
+        "c": "It has more: sixteen more layers have weights of their own.",
     }),
 }
 
 
 @exercise(4, "five questions about training", hints=(
-    "Section 4.4 for question 1, 4.3 for 2, 4.2 for 4, and the section about more than one machine "
-    "for 5.",
+    "Section 4.4 for question 1, 4.3 for 2, 4.2 for 4, and the table of 4.8 for 5.",
     "Question 3: what is the test set for, and what is left of that once it has been used to "
     "choose?",
 ))

@@ -14,6 +14,7 @@ import nbformat
 import torch
 
 import resnet_helpers as d2l
+from resnet_helpers import pictures
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "04_training.ipynb"
 
@@ -33,7 +34,8 @@ def quick_run(seed):
     source = quick_run_source()
     if source.count("torch.manual_seed(0)") != 1:
         raise SystemExit(f"{NOTEBOOK.name} no longer sets the seed with torch.manual_seed(0)")
-    names = {"torch": torch, "d2l": d2l, "init_weights": d2l.init_weights, "print": lambda *_: None}
+    names = {"torch": torch, "d2l": d2l, "init_weights": d2l.init_weights, "pictures": pictures,
+             "print": lambda *_: None}
     exec(source.replace("torch.manual_seed(0)", f"torch.manual_seed({seed})"), names)
     return names["history"]
 
