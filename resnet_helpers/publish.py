@@ -20,6 +20,7 @@ LOCAL = {"reveal": "reveal.js", "mathjax": "mathjax/MathJax.js",
          "jquery": "jquery/dist/jquery.min.js", "requirejs": "requirejs/require.js"}
 MATHJAX_OPTIONS = "?config=TeX-AMS_CHTML-full,Safe"
 GUIDE = "TEACHING.md"  # not for the class
+FURTHER = "further"  # the folder beside the notebooks with those that go on
 SOLUTION = "solution"  # the tag of a cell that solves an exercise
 WORDS_ON_SOLUTIONS = (
     "The folded cell after each exercise (click on its bar to open it) holds a solution. ")
@@ -44,7 +45,7 @@ def main(arguments=None):
     parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS, metavar="FOLDER",
                         help="where the notebooks are (those of this course)")
     options = parser.parse_args(arguments)
-    paths = sorted(options.notebooks.glob("*.ipynb"))
+    paths = course_notebooks(options.notebooks)
     if not paths:
         parser.error(f"there are no notebooks in {options.notebooks}")
     try:
@@ -58,27 +59,35 @@ def main(arguments=None):
     return 0
 
 
+def course_notebooks(folder):
+    """Those of the folder, then those of its folder `further`, as paths in this order."""
+    return [*sorted(folder.glob("*.ipynb")), *sorted((folder / FURTHER).glob("*.ipynb"))]
+
+
 def make_site(paths, out):
     """A page per notebook and per Markdown file beside them, and an index; yields their paths."""
     import nbformat
     from nbconvert import HTMLExporter
     from nbconvert.filters import markdown2html
-    exporter = HTMLExporter(**_urls(out, "mathjax", "jquery", "requirejs"))
-    titles = {}
+    urls, titles = _urls(out, "mathjax", "jquery", "requirejs"), {}
     for path in paths:
+        place = _page_place(path, paths)
+        exporter = HTMLExporter(**_seen_from(place, urls))
         notebook = nbformat.read(path, as_version=4)
         for cell in notebook.cells:
             cell.metadata.pop("transient", None)  # which leaves code out, for slides
         body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
-        titles[path] = _notebook_title(notebook) or path.stem
+        titles[place] = _notebook_title(notebook) or path.stem
         body = _with_folded_solutions(_with_descriptions(body, notebook.cells))
-        yield _write(out / f"{path.stem}.html", _with_links_to_pages(body))
+        yield _write(out / place.with_suffix(".html"), _with_links_to_pages(body))
     for path in _texts(paths):
         body = markdown2html(path.read_text(encoding="utf-8"))
-        titles[path] = path.stem.capitalize()
-        yield _write(out / f"{path.stem}.html", _page(titles[path], _with_links_to_pages(body)))
-    items = "".join(f'<li><a href="{quote(path.stem)}.html">{html.escape(title)}</a></li>'
-                    for path, title in titles.items())
+        place = _page_place(path, paths)
+        titles[place] = path.stem.capitalize()
+        page = _page(titles[place], _with_links_to_pages(body))
+        yield _write(out / place.with_suffix(".html"), page)
+    items = "".join(f'<li><a href="{quote(place.with_suffix(".html").as_posix())}">'
+                    f'{html.escape(title)}</a></li>' for place, title in titles.items())
     yield _write(out / "index.html", _page(TITLE, f"<h1>{TITLE}</h1><ul>{items}</ul>"))
 
 
@@ -87,13 +96,14 @@ def make_slides(paths, out):
     import nbformat
     from nbconvert import SlidesExporter
     urls = _urls(out, "reveal", "mathjax", "jquery", "requirejs")
-    exporter = SlidesExporter(**urls, reveal_number="c/t")
     for path in paths:
+        place = _page_place(path, paths)
+        exporter = SlidesExporter(**_seen_from(place, urls), reveal_number="c/t")
         notebook = nbformat.read(path, as_version=4)
         body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
         shown = [cell for cell in notebook.cells
                  if cell.metadata.get("slideshow", {}).get("slide_type") != "skip"]
-        yield _write(out / f"{path.stem}.slides.html", _with_descriptions(body, shown))
+        yield _write(out / place.with_suffix(".slides.html"), _with_descriptions(body, shown))
 
 
 def make_copies(paths, out):
@@ -108,7 +118,7 @@ def make_copies(paths, out):
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
             cell.source = cell.source.replace(WORDS_ON_SOLUTIONS, "")
-        yield _write(out / path.name, nbformat.writes(notebook) + "\n")
+        yield _write(out / _page_place(path, paths), nbformat.writes(notebook) + "\n")
     for path in _texts(paths):
         if path.name != GUIDE:
             yield _write(out / path.name, path.read_text(encoding="utf-8"))
@@ -120,6 +130,16 @@ KINDS = {"site": make_site, "slides": make_slides, "class": make_copies}
 def _texts(paths):
     """The Markdown files beside the notebooks."""
     return sorted(paths[0].parent.glob("*.md"))
+
+
+def _page_place(path, paths):
+    """Where a notebook or text is below the folder of the first notebook, as a relative path."""
+    return path.relative_to(paths[0].parent)
+
+
+def _seen_from(place, urls):
+    """The addresses of `_urls` for a page that may be in a folder below."""
+    return {name: "../" * (len(place.parts) - 1) + url for name, url in urls.items()}
 
 
 def _urls(out, *names):
@@ -148,7 +168,8 @@ def _notebook_title(notebook):
 
 def _with_links_to_pages(body):
     """Links to notebooks and Markdown files become links to the pages made of them."""
-    return re.sub(r'href="([\w-]+)\.(?:ipynb|md)(#[^"]*)?"', r'href="\1.html\2"', body)
+    links = r'href="((?:\.\./|[\w-]+/)?[\w-]+)\.(?:ipynb|md)(#[^"]*)?"'
+    return re.sub(links, r'href="\1.html\2"', body)
 
 
 def _with_descriptions(body, cells):
@@ -200,6 +221,7 @@ th, td { border-bottom: 1px solid #ddd; padding: 3px 10px; text-align: left; ver
 
 
 def _write(path, text):
+    path.parent.mkdir(exist_ok=True)
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path

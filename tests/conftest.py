@@ -27,15 +27,20 @@ def pytest_xdist_auto_num_workers():
     return min(usable_cores(), 8)
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items):
     """Notebooks come first, the last one before the others: it trains longest. Nothing shuffles
-    their cells.
+    their cells. Those of notebooks/further are slow.
     """
+    for item in items:
+        if hasattr(item, "cell_num") and item.path.parent.name == "further":
+            item.add_marker(pytest.mark.slow)
+    result = yield  # others leave out what is not asked for, and shuffle the rest
     cells = [item for item in items if hasattr(item, "cell_num")]
     cells.sort(key=lambda item: item.cell_num)
     cells.sort(key=lambda item: item.path.name, reverse=True)
     items[:] = [*cells, *(item for item in items if not hasattr(item, "cell_num"))]
+    return result
 
 
 def pytest_terminal_summary(terminalreporter):

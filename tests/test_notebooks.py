@@ -15,9 +15,11 @@ from torch import nn
 
 import resnet_helpers as d2l
 from resnet_helpers import check, experiments, function_classes, models, training
-from resnet_helpers.check import notebook4
+from resnet_helpers.check import attempts, notebook4
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+FURTHER = sorted((NOTEBOOKS[0].parent / "further").glob("*.ipynb"))
+ALL = [*NOTEBOOKS, *FURTHER]
 SHOWN = [("01_function_classes", function_classes.indicators),
          ("01_function_classes", function_classes.best_fit),
          ("01_function_classes", experiments.train_net),
@@ -124,13 +126,13 @@ def test_notebook_3_counts_the_layers(depth):
         assert len(namespace["weighted_layers"](models.MODELS[depth]())) == depth
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_saved_from_one_run_of_a_fresh_kernel(path):
     counts = [cell["execution_count"] for cell in cells(path, "code")]
     assert counts == list(range(1, len(counts) + 1))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_no_output_shows_a_warning_an_error_or_a_path(path):
     for cell in cells(path, "code"):
         for output in cell["outputs"]:
@@ -139,7 +141,7 @@ def test_no_output_shows_a_warning_an_error_or_a_path(path):
         assert not re.search(r"(/work|/home|/Users|/root|C:\\\\)", json.dumps(cell["outputs"]))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_every_picture_is_described_in_words(path):
     for cell in cells(path, "code"):
         for output in cell["outputs"]:
@@ -148,7 +150,7 @@ def test_every_picture_is_described_in_words(path):
                 assert len(alt.split()) >= 5, cell["source"]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_cells_are_short_enough_to_project(path):
     for cell in cells(path, "code"):
         lines = cell["source"].splitlines()
@@ -156,7 +158,7 @@ def test_cells_are_short_enough_to_project(path):
         assert max(map(len, lines)) <= 104, cell["source"]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_links_between_notebooks_lead_somewhere(path):
     links = re.findall(r"\]\(([^)#]+\.ipynb)\)",
                        "\n".join(cell["source"] for cell in cells(path, "markdown")))
@@ -169,7 +171,7 @@ TRAIN_FOR_A_MINUTE = ("solution-quick-run", "solution-small-net")
 
 
 def solutions():
-    for path in NOTEBOOKS:
+    for path in ALL:
         for cell in cells(path, "code"):
             if "solution" in cell["metadata"].get("tags", []):
                 marks = [pytest.mark.slow] * (cell["id"] in TRAIN_FOR_A_MINUTE)
@@ -230,19 +232,22 @@ def test_the_solution_of_the_small_net_passes_its_check_in_a_single_epoch(monkey
     test_the_solution_passes_its_check(*solution("solution-small-net"))
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_every_exercise_has_a_task_a_check_that_is_open_and_a_folded_solution(path):
     notebook = cells(path, "code")
     asked = {name: cell for cell in notebook if "solution" not in cell["metadata"].get("tags", [])
              for name in re.findall(r"^check\.(\w+)\((?!\))", cell["source"], re.MULTILINE)}
     solved = [re.search(r"# check\.(\w+)", cell["source"]).group(1) for cell in notebook
               if "solution" in cell["metadata"].get("tags", [])]
+    numbers = {name: number for number, name in attempts.FURTHER.items()}
+    number = numbers.get(path.stem) if path in FURTHER else int(path.stem[:2])
     expected = [name for name,
-                exercise in check.EXERCISES.items() if exercise.notebook == int(path.stem[:2])]
+                exercise in check.EXERCISES.items() if exercise.notebook == number]
     assert sorted(asked) == sorted(solved) == sorted(expected)
     text = "\n".join(cell["source"] for cell in cells(path, "markdown"))
-    titles = re.findall(r"^### Exercise (\d\.\d)", text, re.MULTILINE)
-    assert titles == [f"{int(path.stem[:2])}.{i}" for i in range(1, len(expected) + 1)]
+    titles = re.findall(r"^### Exercise ([\d.]+):", text, re.MULTILINE)
+    in_chapter = "" if path in FURTHER else f"{number}."
+    assert titles == [f"{in_chapter}{i}" for i in range(1, len(expected) + 1)]
     for cell in asked.values():
         (output,) = cell["outputs"]
         assert "".join(output["data"]["text/plain"]).startswith("○ ")

@@ -10,7 +10,8 @@ import pytest
 
 from resnet_helpers import publish
 
-NOTEBOOKS = sorted(publish.NOTEBOOKS.glob("*.ipynb"))
+NOTEBOOKS = publish.course_notebooks(publish.NOTEBOOKS)
+PLACES = [path.relative_to(publish.NOTEBOOKS) for path in NOTEBOOKS]
 SLIDE_TYPES = {"slide", "subslide", "fragment", "notes", "skip", "-"}
 
 
@@ -30,28 +31,29 @@ def test_one_command_makes_a_site_whose_links_lead_somewhere(tmp_path):
     made = subprocess.run([sys.executable, "-m", "resnet_helpers.publish", "site", str(out)],
                           capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
-    pages = {path.name: path.read_text(encoding="utf-8") for path in out.glob("*.html")}
-    names = [*(f"{path.stem}.html" for path in NOTEBOOKS), "GLOSSARY.html", "TEACHING.html",
-             "index.html"]
+    pages = {path.relative_to(out).as_posix(): path.read_text(encoding="utf-8")
+             for path in out.rglob("*.html")}
+    names = [*(place.with_suffix(".html").as_posix() for place in PLACES), "GLOSSARY.html",
+             "TEACHING.html", "index.html"]
     assert set(pages) == set(names)
     assert made.stdout.split("\n")[:-1] == [str(out / name) for name in names]
-    for body in pages.values():
+    for name, body in pages.items():
         for target in re.findall(r'href="([^"#:]+\.(?:html|ipynb|md))', body):
-            assert target in pages, target
-    for path in NOTEBOOKS:
-        page = pages[f"{path.stem}.html"]
+            assert (out / name).parent.joinpath(target).is_file(), target
+    for place in PLACES:
+        page = pages[place.with_suffix(".html").as_posix()]
         assert page.count("data:image/png;base64") >= 3 and "celltag_solution" in page
-        assert f'<a href="{path.stem}.html">' in pages["index.html"]
+        assert f'<a href="{place.with_suffix(".html").as_posix()}">' in pages["index.html"]
         assert "No description" not in page and 'alt=""' not in page
     assert 'alt="Training loss against depth' in pages["02_residual_block.html"]
 
 
 def test_copies_for_a_class_have_all_but_outputs_and_solutions(tmp_path, capsys):
     assert publish.main(["class", str(tmp_path)]) == 0
-    names = {path.name for path in NOTEBOOKS} | {"GLOSSARY.md"}
-    assert {path.name for path in tmp_path.iterdir()} == names
-    for path in NOTEBOOKS:
-        original, copy = (nbformat.read(p, as_version=4) for p in (path, tmp_path / path.name))
+    made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    assert made == {*PLACES, Path("GLOSSARY.md")}
+    for path, place in zip(NOTEBOOKS, PLACES, strict=True):
+        original, copy = (nbformat.read(p, as_version=4) for p in (path, tmp_path / place))
         nbformat.validate(copy)
         left_out = [cell for cell in original.cells if cell.id not in {c.id for c in copy.cells}]
         assert left_out and all(cell.source.startswith("# A solution") for cell in left_out)
@@ -72,7 +74,7 @@ def test_the_notebooks_themselves_are_not_overwritten(tmp_path, capsys):
 @pytest.mark.slow
 def test_slides_hold_the_notes_and_fold_code_where_a_picture_is_the_point(tmp_path, capsys):
     decks = list(publish.make_slides(NOTEBOOKS, tmp_path))
-    assert [deck.name for deck in decks] == [f"{path.stem}.slides.html" for path in NOTEBOOKS]
+    assert decks == [tmp_path / place.with_suffix(".slides.html") for place in PLACES]
     assert "will need a network" in capsys.readouterr().err
     for deck in decks:
         body = deck.read_text(encoding="utf-8")
@@ -83,12 +85,13 @@ def test_slides_hold_the_notes_and_fold_code_where_a_picture_is_the_point(tmp_pa
 
 
 def test_with_the_copies_nothing_that_slides_need_comes_from_the_network(with_assets, capsys):
-    for deck in publish.make_slides(NOTEBOOKS[:1], with_assets):
+    for deck in publish.make_slides([NOTEBOOKS[0], NOTEBOOKS[-1]], with_assets):
         body = deck.read_text(encoding="utf-8")
+        assets = "../" * (deck.parent != with_assets) + "assets/node_modules/"
         addresses = re.findall(r'<(?:script src|link href)="([^"]+)"', body)
         assert len(addresses) >= 5
-        assert all(address.startswith("assets/node_modules/") for address in addresses)
-        assert '"assets/node_modules/reveal.js/dist/reveal.js"' in body
+        assert all(address.startswith(assets) for address in addresses)
+        assert f'"{assets}reveal.js/dist/reveal.js"' in body
     assert capsys.readouterr().err == ""
 
 

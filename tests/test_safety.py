@@ -30,7 +30,7 @@ PACKAGE = sorted((ROOT / "resnet_helpers").rglob("*.py"))
 WORKFLOWS = sorted((ROOT / ".github").rglob("*.yml"))
 COPIED = [*(ROOT / path for path in ("README.md", "tests/README.md", ".ci/run", "environment.yml")),
           *PACKAGE, *WORKFLOWS, *sorted((ROOT / "notebooks").glob("*.md")),
-          *sorted((ROOT / "notebooks").glob("*.ipynb"))]
+          *sorted((ROOT / "notebooks").rglob("*.ipynb"))]
 
 
 def name(path):

@@ -4,6 +4,7 @@ For readers, in the notebooks, and for teachers, who grade a folder of them with
 """
 
 from resnet_helpers.check.attempts import progress_file, summarize
+from resnet_helpers.check.further import mirror_images, recipe_numbers, warm_up_rate
 from resnet_helpers.check.notebook1 import (
     class_questions,
     identity_layer,
@@ -41,7 +42,7 @@ _hints_given = {}  # name of an exercise -> how many
 
 
 def progress():
-    """Which exercises of the four notebooks are solved, drawn; and where that is kept."""
+    """Which exercises are solved, notebook by notebook, drawn; and where that is kept."""
     return summarize(EXERCISES)
 
 
@@ -69,8 +70,9 @@ def hint(name):
 __all__ = [
     "EXERCISES", "Verdict", "block_parameters", "block_questions", "block_shapes",
     "bottleneck_block", "broken_blocks", "chance_level", "class_questions", "evaluate_accuracy",
-    "hint", "identity_initialization", "identity_layer", "mend_training_loop", "model_parameters",
-    "model_questions", "model_shapes", "nested_or_not", "own_family", "preactivation_block",
-    "progress", "progress_file", "quick_run", "resnet34_and_50", "residual_block", "small_net",
-    "small_stem", "training_questions",
+    "hint", "identity_initialization", "identity_layer", "mend_training_loop", "mirror_images",
+    "model_parameters", "model_questions", "model_shapes", "nested_or_not", "own_family",
+    "preactivation_block", "progress", "progress_file", "quick_run", "recipe_numbers",
+    "resnet34_and_50", "residual_block", "small_net", "small_stem", "training_questions",
+    "warm_up_rate",
 ]

@@ -11,6 +11,7 @@ from resnet_helpers.runs.files import refuse_special, written_whole
 
 FORMAT = "resnet_helpers progress, version 1"
 VARIABLE = "RESNET_HELPERS_PROGRESS"  # names another file
+FURTHER = {5: "better_recipes"}  # numbers of the notebooks in notebooks/further
 WHERE = "Kept in a file of yours, which check.progress_file() names; delete it to start anew."
 
 
@@ -79,6 +80,11 @@ BORDERS = {  # and what else marks a chip
 }
 
 
+def _notebook_name(number):
+    """What the overview calls a notebook: "notebook 2", "further/better_recipes"."""
+    return f"further/{FURTHER[number]}" if number in FURTHER else f"notebook {number}"
+
+
 def _chip(name, title, state):
     """An exercise in the overview, as HTML."""
     return (f'<span style="display: inline-block; padding: 0 8px; margin: 2px; border-radius: 3px; '
@@ -112,12 +118,12 @@ class Overview:
         lines = [f"{len(self.solved)} of {self.total} exercises solved"]
         for notebook, rows in self.exercises.items():
             titles = ", ".join(f"{MARKS[state]} {title}" for _, title, state in rows)
-            lines.append(f"notebook {notebook}: {titles}")
+            lines.append(f"{_notebook_name(notebook)}: {titles}")
         return "\n".join([*lines, self.trouble or WHERE])
 
     def _repr_html_(self):
         rows = "".join(
-            f"<div>{notebook}. {''.join(_chip(*row) for row in rows)}</div>"
+            f"<div>{_notebook_name(notebook)}: {''.join(_chip(*row) for row in rows)}</div>"
             for notebook, rows in self.exercises.items())
         return (f'<div style="max-width: 860px; line-height: 1.9">'
                 f'<b>{len(self.solved)} of {self.total} exercises solved</b>'

@@ -97,7 +97,7 @@ def exercise(notebook, title, hints=(), seconds=TIME_LIMIT_S):
     never raises: it returns a `Verdict`. Answers that are still blank are not looked at.
 
     Args:
-        notebook: 1 to 4.
+        notebook: 1 to 4, or a number of `attempts.FURTHER`.
         title: of the exercise, in a few words.
         hints: each says a little more than the one before.
         seconds: how long the reader's code may take.

@@ -11,7 +11,7 @@ from resnet_helpers import publish
 
 from .conftest import FAILURES, unavailable
 
-NOTEBOOKS = sorted(publish.NOTEBOOKS.glob("*.ipynb"))
+NOTEBOOKS = publish.course_notebooks(publish.NOTEBOOKS)
 WIDTH, HEIGHT = 1280, 720
 # What is seen of the present slide: its extent, and by how much text reaches out of its box.
 MEASURE = """() => {
@@ -59,9 +59,11 @@ def page(browser):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_no_slide_overflows(path, decks, page):
-    page.goto((decks / f"{path.stem}.slides.html").as_uri())
+    deck = decks / path.relative_to(publish.NOTEBOOKS).with_suffix(".slides.html")
+    page.goto(deck.as_uri())
     page.wait_for_selector(".reveal.ready")
-    page.evaluate("new Promise(ready => require(['assets/node_modules/reveal.js/dist/reveal.js'], "
+    folder = "assets/node_modules" if deck.parent == decks else "../assets/node_modules"
+    page.evaluate(f"new Promise(ready => require(['{folder}/reveal.js/dist/reveal.js'], "
                   "Reveal => {"
                   "window.Reveal = Reveal; Reveal.configure({transition: 'none', fragments: "
                   "false}); ready() }))")

@@ -2,7 +2,7 @@
 
     python tests/tools/execute_notebooks.py [notebooks/NAME.ipynb ...]
 
-Without names: all four. Leaves out what differs from machine to machine: execution times, the
+Without names: all of them. Leaves out what differs from machine to machine: execution times, the
 Python version, the state of widgets. A cell that fails stops it, and the file stays as it was.
 """
 
@@ -15,6 +15,7 @@ import nbformat
 from nbclient import NotebookClient
 
 from resnet_helpers.check.grade import CurrentPython
+from resnet_helpers.publish import course_notebooks
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -33,7 +34,7 @@ def execute(path):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("notebooks", nargs="*", type=Path, default=sorted(FOLDER.glob("*.ipynb")))
+    parser.add_argument("notebooks", nargs="*", type=Path, default=course_notebooks(FOLDER))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         # not what you have solved yourself
