@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional as F
 
 import resnet_helpers as d2l
-from resnet_helpers import experiments
 from resnet_helpers.experiments import (
     branch_sizes,
     feature_maps,
@@ -253,9 +252,3 @@ def test_the_most_activating_images_are_those_with_the_brightest_maps():
     response, = most_activating(maps, [1], k=3)
     assert response.channel == 1
     assert response.indices.tolist() == [2, 3, 0] and response.strengths.tolist() == [3, 2, 1]
-
-
-def test_the_stop_button_ends_what_trains_small_nets_too(monkeypatch):
-    monkeypatch.setattr(experiments, "fit", lambda *args, history, **kwargs: iter(()))
-    with pytest.raises(KeyboardInterrupt):
-        train_small_net(4)
