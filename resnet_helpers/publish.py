@@ -22,6 +22,8 @@ MATHJAX_OPTIONS = "?config=TeX-AMS_CHTML-full,Safe"
 GUIDE = "TEACHING.md"  # not for the class
 FURTHER = "further"  # the folder beside the notebooks with those that go on
 SOLUTION = "solution"  # the tag of a cell that solves an exercise
+FOLDED_SOLUTION = re.compile(r"<details><summary>Solution</summary>.*?</details>\n?", re.DOTALL)
+QUESTION = re.compile(r"^\*\*Predict.*?(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
 WORDS_ON_SOLUTIONS = (
     "The folded cell after each exercise (click on its bar to open it) holds a solution. ")
 EPILOG = f"""\
@@ -39,7 +41,8 @@ def main(arguments=None):
         description="Make web pages, slides or copies for a class of all notebooks.",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=KINDS, help="pages with an index, a slide show per "
-                        "notebook, or notebooks without outputs and solutions")
+                        "notebook, notebooks without outputs and solutions, or a page to print "
+                        "with all questions that ask for a prediction")
     parser.add_argument("out", type=Path, metavar="OUT",
                         help="folder to write to; made if it is not there")
     parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS, metavar="FOLDER",
@@ -117,14 +120,46 @@ def make_copies(paths, out):
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-            cell.source = cell.source.replace(WORDS_ON_SOLUTIONS, "")
+            cell.source = FOLDED_SOLUTION.sub("", cell.source.replace(WORDS_ON_SOLUTIONS, ""))
         yield _write(out / _page_place(path, paths), nbformat.writes(notebook) + "\n")
     for path in _texts(paths):
         if path.name != GUIDE:
             yield _write(out / path.name, path.read_text(encoding="utf-8"))
 
 
-KINDS = {"site": make_site, "slides": make_slides, "class": make_copies}
+def make_worksheet(paths, out):
+    """A page to print: each notebook's questions before a result, with room to write below them.
+
+    Yields its path.
+    """
+    import nbformat
+    from nbconvert import HTMLExporter
+    sheet = nbformat.v4.new_notebook()
+    for path in paths:
+        notebook, section = nbformat.read(path, as_version=4), ""
+        sheet.cells.append(nbformat.v4.new_markdown_cell(f"# {_notebook_title(notebook)}"))
+        for cell in notebook.cells:
+            if heading := re.search(r"^## (\d[\d.]*)", cell.source, re.MULTILINE):
+                section = heading.group(1)
+            for question in QUESTION.findall(cell.source if cell.cell_type == "markdown" else ""):
+                words = question.replace("**Predict", f"**{section} Predict", 1)
+                sheet.cells.append(nbformat.v4.new_markdown_cell(words + _LINES_TO_WRITE_ON))
+    exporter = HTMLExporter(**_urls(out, "mathjax", "jquery", "requirejs"))
+    body, _ = exporter.from_notebook_node(sheet, {"metadata": {"name": "Predictions"}})
+    body = body.replace("</head>", f"{_PRINT_STYLE}</head>", 1)
+    yield _write(out / "predictions.html", body)
+
+
+_LINES_TO_WRITE_ON = '\n\n<div class="lines"></div>'
+_PRINT_STYLE = """<style>
+.lines { height: 3.6em; border: solid #888; border-width: 0 0 1px;
+  background: linear-gradient(#888, #888) 0 50% / 100% 1px no-repeat }
+.jp-Cell { break-inside: avoid } .jp-InputPrompt { display: none } h1 { break-after: avoid }
+</style>"""
+
+
+KINDS = {"site": make_site, "slides": make_slides, "class": make_copies,
+         "worksheet": make_worksheet}
 
 
 def _texts(paths):

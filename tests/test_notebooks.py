@@ -87,7 +87,7 @@ def test_notebook_1_shows_the_plain_network_that_is_shipped(few, depth):
 
 
 @pytest.mark.parametrize(("shown", "trained"), [("Plain", models.PlainBlock),
-                                                ("WithShortcut", models.Residual)])
+                                                ("PlainWithX", models.Residual)])
 def test_notebook_2_shows_the_blocks_that_it_trains(shown, trained):
     block, X = trained(3, 3), torch.randn(4, 3, 6, 6)
     copy = definitions_of(NOTEBOOKS[1])[shown](3, 3)

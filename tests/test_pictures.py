@@ -102,7 +102,8 @@ def test_the_best_steps_are_the_means_of_f_star_on_their_pieces(shown):
     ((fig, alt),) = shown
     assert len(fig.axes) == 12
     third = fig.axes[2]
-    (steps,) = third.collections
+    steps, cuts = third.collections
+    np.testing.assert_allclose([cut[0][0] for cut in cuts.get_segments()], [1 / 3, 2 / 3])
     assert to_hex(steps.get_color()[0]) == ORANGE.lower()
     expected = [[(i / 3, (i + 0.5) / 3), ((i + 1) / 3, (i + 0.5) / 3)] for i in range(3)]
     np.testing.assert_allclose(steps.get_segments(), expected, atol=2e-3)

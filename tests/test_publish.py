@@ -48,6 +48,14 @@ def test_one_command_makes_a_site_whose_links_lead_somewhere(tmp_path):
     assert 'alt="Training loss against depth' in pages["02_residual_block.html"]
 
 
+def test_the_worksheet_has_every_question_and_room_below_it(tmp_path, capsys):
+    assert publish.main(["worksheet", str(tmp_path)]) == 0
+    page = (tmp_path / "predictions.html").read_text(encoding="utf-8")
+    asked = sum(path.read_text(encoding="utf-8").count("**Predict") for path in NOTEBOOKS)
+    assert page.count('<div class="lines">') == page.count(" Predict") == asked > 40
+    assert "1.1 Predict:" in page and "4.8 Predict:" in page and "lowest training" in page
+
+
 def test_copies_for_a_class_have_all_but_outputs_and_solutions(tmp_path, capsys):
     assert publish.main(["class", str(tmp_path)]) == 0
     made = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
@@ -58,6 +66,7 @@ def test_copies_for_a_class_have_all_but_outputs_and_solutions(tmp_path, capsys)
         left_out = [cell for cell in original.cells if cell.id not in {c.id for c in copy.cells}]
         assert left_out and all(cell.source.startswith("# A solution") for cell in left_out)
         assert not any(cell.get("outputs") or cell.get("execution_count") for cell in copy.cells)
+        assert not any("<summary>Solution" in cell.source for cell in copy.cells)
         text = "\n".join(cell.source for cell in copy.cells)
         assert "a solution" not in text.lower() and "solution_" not in text
 

@@ -13,7 +13,7 @@ from resnet_helpers.function_classes import (
     region_outlines,
 )
 from resnet_helpers.pictures.looks import GUESSING, KINDS, draw_guessing
-from resnet_helpers.plotting import BLACK, WHITE, show, show_images, subplots
+from resnet_helpers.plotting import BLACK, GREY, WHITE, show, show_images, subplots
 
 
 def row_of_images(images, names):
@@ -86,6 +86,7 @@ def _draw_best_steps(ax, f_star, edges, colour):
     heights = best_fit(x, f_star(x), edges)
     ax.plot(x, f_star(x), "--", color=BLACK, linewidth=1.2)
     ax.hlines(heights, edges[:-1], edges[1:], color=colour, linewidth=3)
+    ax.vlines(edges[1:-1], 0, 1, color=GREY, linewidth=1, linestyle=":")
 
 
 def class_distances(distances):

@@ -54,8 +54,8 @@ def gradient_curves(gradients):
                 markerfacecolor=style["color"] if has_norm else WHITE)
         words.append(f"{name}: times {relative[0]:.0e}")
     last = len(sizes) - 1
-    ax.set(xlabel="← last block          how far the gradient has come back          stem (0) →",
-           ylabel="size beside its start", yscale="log", xlim=(last + 0.5, -0.5),
+    ax.set(xlabel=f"block: from {last}, the last, back to 0, the stem",
+           ylabel="size relative to the last block", yscale="log", xlim=(last + 0.5, -0.5),
            xticks=sorted({last, *range(0, last - 2, 5)}))
     ax.legend(fontsize=13, loc="lower left")
     show(fig, f"Size of the gradient, from the last block to the first\nBetween the last block and "
