@@ -1,17 +1,28 @@
 """The exercises of notebooks/further: right answers in several forms, each mistake by its name."""
 
+import copy
 import math
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from resnet_helpers.check.attempts import FURTHER
-from resnet_helpers.check.further import NUMBERS, mirror_images, recipe_numbers, warm_up_rate
+from resnet_helpers.check.inside_exercises import fold_forward
+from resnet_helpers.check.machine_exercises import accumulated_step, combine_gradients
+from resnet_helpers.check.recipe_exercises import (
+    NUMBERS,
+    mirror_images,
+    recipe_numbers,
+    warm_up_rate,
+)
 from resnet_helpers.check.verdicts import EXERCISES
 from resnet_helpers.data import ImageBatches
 from resnet_helpers.publish import NOTEBOOKS
+
+FUNCTIONS = (mirror_images, warm_up_rate, fold_forward, combine_gradients, accumulated_step)
 
 
 def outcome(verdict):
@@ -30,14 +41,14 @@ def raises(*_):
 
 
 @pytest.mark.parametrize("check, code", [
-    (recipe_numbers, "no_dict"), (mirror_images, "no_function"), (warm_up_rate, "no_function")])
+    (recipe_numbers, "no_dict"), *((check, "no_function") for check in FUNCTIONS)])
 def test_junk_is_wrong(check, code):
     for junk in (None, "all of them", 7, nn.Linear, nn.Linear(64, 64), [None], object()):
         assert outcome(check(junk)) == code, junk
 
 
 def test_functions_that_fail_are_wrong():
-    for check in (mirror_images, warm_up_rate):
+    for check in FUNCTIONS:
         expect(check, {"raises": (raises, "raised"),
                        "no arguments": (lambda: 0, "wrong_arguments")})
 
@@ -215,4 +226,369 @@ def test_warm_up_rate():
         "no second case": (forgets_to_fall, "returns_none"),
         "text": (lambda step, steps, highest: "0.05", "no_number"),
         "a number": (0.05, "no_function"),
+    })
+
+
+# --- fold_forward ---
+
+def factor_of(bn):
+    return bn.weight / (bn.running_var + bn.eps).sqrt()
+
+
+def folded(linear, weight, bias):
+    """A copy of a linear layer with other numbers."""
+    copied = copy.deepcopy(linear)
+    copied.weight.data, copied.bias.data = weight, bias
+    return copied
+
+
+def with_copy(bn, linear):
+    a = factor_of(bn)
+    b = bn.bias - a * bn.running_mean
+    return folded(linear, linear.weight * a, linear.weight @ b + linear.bias)
+
+
+def with_new_layer(bn, linear):
+    a = factor_of(bn)
+    new = nn.Linear(linear.in_features, linear.out_features)
+    with torch.no_grad():
+        new.weight.copy_(linear.weight @ torch.diag(a))
+        new.bias.copy_(linear(bn.bias - a * bn.running_mean))
+    return new
+
+
+def with_images(bn, linear):
+    """Without any formula: what both make of zeros, and of each single feature."""
+    size = linear.in_features
+    with torch.no_grad():
+        bias = linear(bn(torch.zeros(1, size)))[0]
+        columns = linear(bn(torch.eye(size))) - bias
+    return folded(linear, columns.T, bias)
+
+
+def with_factor(factor):
+    """A function that folds with the factors that this one takes from the batch norm."""
+    def fold(bn, linear):
+        a = factor(bn)
+        b = bn.bias - a * bn.running_mean
+        return folded(linear, linear.weight * a, linear.weight @ b + linear.bias)
+    return fold
+
+
+def with_bias(bias):
+    """A function that folds with this bias, made of the batch norm, the layer, and a."""
+    def fold(bn, linear):
+        a = factor_of(bn)
+        return folded(linear, linear.weight * a, bias(bn, linear, a))
+    return fold
+
+
+def with_rows(bn, linear):
+    """As if the batch norm came behind the layer."""
+    a = factor_of(bn)
+    return folded(linear, linear.weight * a[:, None],
+                  linear.bias * a + bn.bias - a * bn.running_mean)
+
+
+def without_bias(bn, linear):
+    new = nn.Linear(linear.in_features, linear.out_features, bias=False)
+    new.weight.data = linear.weight * factor_of(bn)
+    return new
+
+
+def fold_in_place(bn, linear):
+    linear.load_state_dict(with_copy(bn, linear).state_dict())
+    return copy.deepcopy(linear)
+
+
+def with_the_batchs_own(bn, linear):
+    bn.train()(torch.rand(8, linear.in_features))
+    return with_copy(bn, linear)
+
+
+def test_fold_forward():
+    right = (with_copy, with_new_layer, with_images, with_factor(factor_of))
+    expect(fold_forward, {function: (function, "solved") for function in right})
+    expect(fold_forward, {
+        "rows": (with_rows, "rows_scaled"),
+        "in place": (fold_in_place, "changes_input"),
+        "the same layer": (lambda bn, linear: linear, "changes_input"),
+        "running averages moved": (with_the_batchs_own, "changes_input"),
+        "nothing": (lambda bn, linear: copy.deepcopy(linear), "weight_unchanged"),
+        "usual eps": (with_factor(lambda bn: bn.weight / (bn.running_var + 1e-5).sqrt()),
+                      "eps_left_out"),
+        "a class": (nn.Sequential, "no_function"),
+        "both": (lambda bn, linear: nn.Sequential(bn, linear), "no_linear"),
+        "None": (lambda bn, linear: print(end=""), "returns_none"),
+        "no bias": (without_bias, "bias_forgotten"),
+        "other weight": (with_factor(lambda bn: factor_of(bn) + 1), "wrong_weight"),
+        "other shape": (lambda bn, linear: nn.Linear(2, 2), "wrong_shape"),
+        "other bias": (with_bias(lambda bn, linear, a: linear.bias[:2]), "wrong_shape"),
+        "infinite": (with_factor(lambda bn: bn.weight / 0), "not_finite"),
+    })
+
+
+def test_fold_forward_knows_other_factors():
+    factors = {
+        "eps_left_out": lambda bn: bn.weight / bn.running_var.sqrt(),
+        "eps_outside": lambda bn: bn.weight / (bn.running_var.sqrt() + bn.eps),
+        "root_left_out": lambda bn: bn.weight / (bn.running_var + bn.eps),
+        "multiplied": lambda bn: bn.weight * (bn.running_var + bn.eps).sqrt(),
+        "scale_left_out": lambda bn: 1 / (bn.running_var + bn.eps).sqrt(),
+        "only_scale": lambda bn: bn.weight,
+    }
+    expect(fold_forward, {code: (with_factor(factor), code) for code, factor in factors.items()})
+
+
+def test_fold_forward_knows_other_biases():
+    biases = {
+        "bias_forgotten": lambda bn, linear, a: linear.bias,
+        "old_bias_lost": lambda bn, linear, a: linear.weight @ (bn.bias - a * bn.running_mean),
+        "sign_of_mean": lambda bn, linear, a: linear(bn.bias + a * bn.running_mean),
+        "mean_not_scaled": lambda bn, linear, a: linear(bn.bias - bn.running_mean),
+        "mean_left_out": lambda bn, linear, a: linear(bn.bias),
+        "shift_left_out": lambda bn, linear, a: linear(-a * bn.running_mean),
+        "scaled_twice": lambda bn, linear, a: linear(a * (bn.bias - a * bn.running_mean)),
+        "not_through_weight": lambda bn, linear, a: (
+            linear.bias + bn.bias - a * bn.running_mean),
+        "wrong_bias": lambda bn, linear, a: linear.bias + 7,
+    }
+    expect(fold_forward, {code: (with_bias(bias), code) for code, bias in biases.items()})
+
+
+def test_what_fold_forward_calls_right_is_the_function_of_both():
+    torch.manual_seed(0)
+    bn, linear, X = nn.BatchNorm1d(6), nn.Linear(6, 4), 3 * torch.rand(50, 6)
+    bn(X)
+    nn.init.normal_(bn.weight)
+    torch.testing.assert_close(with_copy(bn.eval(), linear)(X), linear(bn(X)))
+
+
+# --- combine_gradients ---
+
+def with_sum(gradients, sizes):
+    return sum(size * g for size, g in zip(sizes, gradients, strict=True)) / sum(sizes)
+
+
+def with_matrix(gradients, sizes):
+    sizes = torch.tensor(sizes).float()
+    return sizes / sizes.sum() @ torch.stack(gradients)
+
+
+def with_running_sum(gradients, sizes):
+    total = torch.zeros_like(gradients[0])
+    for g, size in zip(gradients, sizes, strict=True):
+        total += size / sum(sizes) * g
+    return total
+
+
+def in_double(gradients, sizes):
+    return with_sum([g.double() for g in gradients], sizes)
+
+
+def into_the_first(gradients, sizes):
+    total = gradients[0]
+    total *= sizes[0]
+    for g, size in zip(gradients[1:], sizes[1:], strict=True):
+        total += size * g
+    return total / sum(sizes)
+
+
+def empties_the_lists(gradients, sizes):
+    total, count = 0, sum(sizes)
+    while sizes:
+        total = total + sizes.pop() * gradients.pop()
+    return total / count
+
+
+def weighted(weigh):
+    """A function that combines by weights which this one makes of the sizes."""
+    def combine(gradients, sizes):
+        return weigh(torch.tensor(sizes).float()) @ torch.stack(gradients)
+    return combine
+
+
+def test_combine_gradients():
+    right = (with_sum, with_matrix, with_running_sum, in_double)
+    expect(combine_gradients, {function.__name__: (function, "solved") for function in right})
+    expect(combine_gradients, {
+        "mean": (lambda gradients, sizes: sum(gradients) / len(gradients), "plain_mean"),
+        "sum": (lambda gradients, sizes: sum(gradients), "sum_of_all"),
+        "not divided": (weighted(lambda n: n), "weights_do_not_sum_to_1"),
+        "by the number of parts": (weighted(lambda n: n / len(n)), "weights_do_not_sum_to_1"),
+        "divided twice": (weighted(lambda n: n / n.sum() / len(n)), "weights_do_not_sum_to_1"),
+        "always 256": (weighted(lambda n: n / 256), "weights_do_not_sum_to_1"),
+        "squares": (weighted(lambda n: n**2 / (n**2).sum()), "squared"),
+        "squares, by all": (weighted(lambda n: (n / n.sum()) ** 2), "squared"),
+        "inverse": (weighted(lambda n: 1 / n / (1 / n).sum()), "inverse"),
+        "divided by sizes": (weighted(lambda n: 1 / n), "inverse"),
+        "turned round": (weighted(lambda n: n.flip(0) / n.sum()), "other_order"),
+        "roots": (weighted(lambda n: n.sqrt() / n.sqrt().sum()), "wrong_weights"),
+        "zero": (weighted(lambda n: 0 * n), "wrong_weights"),
+        "the first": (lambda gradients, sizes: gradients[0].clone(), "wrong_weights"),
+        "shortened": (lambda gradients, sizes: with_sum(gradients, sizes).clamp(-0.1, 0.1),
+                      "no_combination"),
+        "in place": (into_the_first, "changes_input"),
+        "lists emptied": (empties_the_lists, "changes_input"),
+        "None": (lambda gradients, sizes: print(end=""), "returns_none"),
+        "a number": (lambda gradients, sizes: 0.5, "returns_no_tensor"),
+        "several": (lambda gradients, sizes: torch.stack(gradients), "wrong_shape"),
+        "raises": (lambda gradients, sizes: gradients / sizes, "raised"),
+    })
+
+
+def test_what_combine_gradients_calls_right_is_the_gradient_of_the_whole():
+    torch.manual_seed(0)
+    net, X, y = nn.Linear(4, 3), torch.randn(10, 4), torch.randint(3, (10,))
+
+    def gradient(X, y):
+        gradients = torch.autograd.grad(F.cross_entropy(net(X), y), list(net.parameters()))
+        return torch.cat([g.flatten() for g in gradients])
+
+    parts = [gradient(*part) for part in zip(X.split([3, 7]), y.split([3, 7]), strict=True)]
+    torch.testing.assert_close(with_sum(parts, [3, 7]), gradient(X, y))
+
+
+# --- accumulated_step ---
+
+def pairs(X, y, parts):
+    return list(zip(X.chunk(parts), y.chunk(parts), strict=True))
+
+
+def in_chunks(net, optimizer, X, y, parts):
+    optimizer.zero_grad()
+    for part_X, part_y in pairs(X, y, parts):
+        (F.cross_entropy(net(part_X), part_y) / parts).backward()
+    optimizer.step()
+
+
+def with_sums(net, optimizer, X, y, parts):
+    optimizer.zero_grad(set_to_none=False)
+    size = len(X) // parts
+    for i in range(0, len(X), size):
+        loss = F.cross_entropy(net(X[i:i + size]), y[i:i + size], reduction="sum")
+        (loss / len(X)).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def one_by_one(net, optimizer, X, y, parts):
+    net.zero_grad()
+    for i in range(len(X)):
+        (nn.CrossEntropyLoss()(net(X[i:i + 1]), y[i:i + 1]) / len(X)).backward()
+    optimizer.step()
+
+
+def divided_at_the_end(net, optimizer, X, y, parts):
+    optimizer.zero_grad()
+    for part_X, part_y in pairs(X, y, parts):
+        F.cross_entropy(net(part_X), part_y).backward()
+    for p in net.parameters():
+        p.grad /= parts
+    optimizer.step()
+
+
+def with_lists(net, optimizer, X, y, parts):
+    """The gradients are kept beside the net, and put into it at the end."""
+    parameters = list(net.parameters())
+    sums = [torch.zeros_like(p) for p in parameters]
+    for part_X, part_y in pairs(X, y, parts):
+        loss = F.cross_entropy(net(part_X), part_y)
+        for total, g in zip(sums, torch.autograd.grad(loss, parameters), strict=True):
+            total += g / parts
+    for p, total in zip(parameters, sums, strict=True):
+        p.grad = total
+    optimizer.step()
+
+
+def looks_at_the_loss(net, optimizer, X, y, parts):
+    in_chunks(net, optimizer, X, y, parts)
+    with torch.no_grad():
+        return sum(F.cross_entropy(net(part_X), part_y) for part_X, part_y in pairs(X, y, parts))
+
+
+def in_parts(cut=pairs, clear="before", divide=True, step="after", factor=1):
+    """A function that makes such a step, with one thing or another done wrong."""
+    def my_step(net, optimizer, X, y, parts):
+        if clear == "before":
+            optimizer.zero_grad()
+        for part_X, part_y in cut(X, y, parts):
+            if clear == "inside":
+                optimizer.zero_grad()
+            loss = factor * F.cross_entropy(net(part_X), part_y)
+            (loss / parts if divide else loss).backward()
+            if step == "inside":
+                optimizer.step()
+            if clear == "behind backward":
+                optimizer.zero_grad()
+        if clear == "after":
+            optimizer.zero_grad()
+        if step == "after":
+            optimizer.step()
+    return my_step
+
+
+def whole(net, optimizer, X, y, parts):
+    optimizer.zero_grad()
+    F.cross_entropy(net(X), y).backward()
+    optimizer.step()
+
+
+def one_backward(net, optimizer, X, y, parts):
+    optimizer.zero_grad()
+    losses = [F.cross_entropy(net(part_X), part_y) for part_X, part_y in pairs(X, y, parts)]
+    (sum(losses) / parts).backward()
+    optimizer.step()
+
+
+def no_backward(net, optimizer, X, y, parts):
+    for part_X, part_y in pairs(X, y, parts):
+        F.cross_entropy(net(part_X), part_y)
+    optimizer.step()
+
+
+def own_optimizer(net, optimizer, X, y, parts):
+    in_chunks(net, torch.optim.SGD(net.parameters(), lr=0.1), X, y, parts)
+
+
+def clips(net, optimizer, X, y, parts):
+    in_parts(step="never")(net, optimizer, X, y, parts)
+    nn.utils.clip_grad_value_(net.parameters(), 0.01)
+    optimizer.step()
+
+
+def test_accumulated_step():
+    right = (in_chunks, with_sums, one_by_one, divided_at_the_end, with_lists, looks_at_the_loss,
+             in_parts())
+    expect(accumulated_step, {function.__name__: (function, "solved") for function in right})
+    expect(accumulated_step, {
+        "nothing cleared": (in_parts(clear="never"), "zero_grad_forgotten"),
+        "nothing cleared or divided": (in_parts(clear="never", divide=False),
+                                       "zero_grad_forgotten"),
+        "cleared inside": (in_parts(clear="inside"), "zero_grad_inside"),
+        "cleared behind backward": (in_parts(clear="behind backward"), "gradient_cleared"),
+        "cleared after": (in_parts(clear="after"), "gradient_cleared"),
+        "not divided": (in_parts(divide=False), "not_divided"),
+        "divided twice": (lambda net, optimizer, X, y, parts: in_parts(factor=1 / parts)(
+            net, optimizer, X, y, parts), "divided_twice"),
+        "twice as long": (in_parts(factor=2), "other_length"),
+        "uphill": (in_parts(factor=-1), "other_length"),
+        "a step each": (in_parts(step="inside"), "step_in_loop"),
+        "a step each, cleared": (in_parts(step="inside", clear="inside"), "step_in_loop"),
+        "no step": (in_parts(step="never"), "no_step"),
+        "another optimizer": (own_optimizer, "no_step"),
+        "no backward": (no_backward, "no_backward"),
+        "nothing": (lambda net, optimizer, X, y, parts: 0, "net_not_called"),
+        "a step only": (lambda net, optimizer, X, y, parts: optimizer.step(), "net_not_called"),
+        "whole": (whole, "whole_batch"),
+        "halves": (in_parts(lambda X, y, parts: pairs(X, y, 2)), "parts_too_large"),
+        "one backward": (one_backward, "one_backward"),
+        "split": (in_parts(lambda X, y, parts: list(zip(X.split(parts), y.split(parts),
+                                                        strict=True))), "other_parts"),
+        "the last left out": (in_parts(lambda X, y, parts: pairs(X, y, parts)[:-1]),
+                              "images_missed"),
+        "other labels": (in_parts(lambda X, y, parts: pairs(X, y.flip(0), parts)), "wrong_step"),
+        "clipped": (clips, "wrong_step"),
+        "images in place": (lambda net, optimizer, X, y, parts: in_chunks(
+            net, optimizer, X.mul_(2), y, parts), "changes_input"),
     })

@@ -317,7 +317,7 @@ def test_hints_come_one_by_one_and_begin_again(monkeypatch):
 
 
 def test_every_exercise_can_be_called_by_its_name_and_has_hints():
-    assert len(check.EXERCISES) == 26
+    assert len(check.EXERCISES) == 29
     for name, e in check.EXERCISES.items():
         assert getattr(check, name)(...).state == "open" and name in check.__all__
         assert e.notebook in (1, 2, 3, 4, *attempts.FURTHER) and e.hints and all(e.hints)

@@ -1,6 +1,7 @@
 """The house: names that mean one thing, imports without a circle, commands that are listed."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -41,6 +42,13 @@ def test_no_module_imports_one_that_imports_it():
                  for alias in node.names}
         imports[module] = {name for name in {*paths, *names} if name in TREES}
     assert len(list(TopologicalSorter(imports).static_order())) == len(TREES)
+
+
+def test_every_folder_of_the_package_is_installed_with_it():
+    settings = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(r"^packages = \[(.*?)\]", settings, re.DOTALL | re.MULTILINE).group(1)
+    folders = {path.parent.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("__init__.py")}
+    assert set(re.findall(r'"(.+?)"', listed)) == {".".join(folder.parts) for folder in folders}
 
 
 def test_the_commands_are_listed():

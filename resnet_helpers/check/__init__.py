@@ -4,7 +4,8 @@ For readers, in the notebooks, and for teachers, who grade a folder of them with
 """
 
 from resnet_helpers.check.attempts import progress_file, summarize
-from resnet_helpers.check.further import mirror_images, recipe_numbers, warm_up_rate
+from resnet_helpers.check.inside_exercises import fold_forward
+from resnet_helpers.check.machine_exercises import accumulated_step, combine_gradients
 from resnet_helpers.check.notebook1 import (
     class_questions,
     identity_layer,
@@ -36,6 +37,7 @@ from resnet_helpers.check.notebook4 import (
     small_net,
     training_questions,
 )
+from resnet_helpers.check.recipe_exercises import mirror_images, recipe_numbers, warm_up_rate
 from resnet_helpers.check.verdicts import EXERCISES, Verdict
 
 _hints_given = {}  # name of an exercise -> how many
@@ -68,11 +70,11 @@ def hint(name):
 
 
 __all__ = [
-    "EXERCISES", "Verdict", "block_parameters", "block_questions", "block_shapes",
-    "bottleneck_block", "broken_blocks", "chance_level", "class_questions", "evaluate_accuracy",
-    "hint", "identity_initialization", "identity_layer", "mend_training_loop", "mirror_images",
-    "model_parameters", "model_questions", "model_shapes", "nested_or_not", "own_family",
-    "preactivation_block", "progress", "progress_file", "quick_run", "recipe_numbers",
-    "resnet34_and_50", "residual_block", "small_net", "small_stem", "training_questions",
-    "warm_up_rate",
+    "EXERCISES", "Verdict", "accumulated_step", "block_parameters", "block_questions",
+    "block_shapes", "bottleneck_block", "broken_blocks", "chance_level", "class_questions",
+    "combine_gradients", "evaluate_accuracy", "fold_forward", "hint", "identity_initialization",
+    "identity_layer", "mend_training_loop", "mirror_images", "model_parameters",
+    "model_questions", "model_shapes", "nested_or_not", "own_family", "preactivation_block",
+    "progress", "progress_file", "quick_run", "recipe_numbers", "residual_block",
+    "resnet34_and_50", "small_net", "small_stem", "training_questions", "warm_up_rate",
 ]

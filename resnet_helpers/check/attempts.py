@@ -11,7 +11,8 @@ from resnet_helpers.runs.files import refuse_special, written_whole
 
 FORMAT = "resnet_helpers progress, version 1"
 VARIABLE = "RESNET_HELPERS_PROGRESS"  # names another file
-FURTHER = {5: "better_recipes"}  # numbers of the notebooks in notebooks/further
+# numbers of the notebooks in notebooks/further
+FURTHER = {5: "better_recipes", 6: "inside_a_resnet", 7: "beyond_one_machine"}
 WHERE = "Kept in a file of yours, which check.progress_file() names; delete it to start anew."
 
 

@@ -33,7 +33,7 @@ def unrolled_paths():
     ax.text(6.95, 3.32, "eight paths", ha="center", fontsize=13)
     show(fig, "Three blocks and their paths\n"
               "Left, three residual blocks, each with an arc past its branch. Right, eight lines: "
-              "one past all branches, three through one of them, three through two, one through "
+              "one around all branches, three through one of them, three through two, one through "
               "all three.")
 
 
@@ -71,7 +71,7 @@ def path_lengths(trained, untrained):
     for (sizes, shares), style in ((untrained, UNTRAINED), (trained, TRAINED)):
         single.plot(lengths, sizes, **style)
         together.plot(lengths, shares, **style)
-    single.set_ylabel("size of one path's gradient,\nbeside that of length 0")
+    single.set_ylabel("size of one path's gradient,\nrelative to that of length 0")
     together.set_ylabel("share of the whole gradient")
     for ax in (single, together):
         ax.set(xlabel="branches on the path", xticks=lengths)
@@ -80,7 +80,7 @@ def path_lengths(trained, untrained):
     middle = f"{100 * sum(trained[1][3:7]):.0f}"
     factor = trained[0][0] / trained[0][-1]
     show(fig, "Gradients against the length of the path\n"
-              f"Left, the gradient of one path falls with each branch on it: the path past all "
+              f"Left, the gradient of one path falls with each branch on it: the path around all "
               f"branches brings {factor:.1f} times as much as that through all. Right, a hill: "
               f"paths of three to six branches bring {middle}% of the whole. The untrained "
               f"network gives curves of the same shape.")
@@ -100,7 +100,7 @@ def branch_sizes_by_block(trained, untrained):
     ax.set(xlabel="block", ylabel="size of g(x) / size of x", xticks=blocks)
     ax.set_ylim(bottom=0)
     ax.legend(**LEGEND)
-    show(fig, "Size of each branch beside its input\n"
+    show(fig, "Size of each branch relative to its input\n"
               f"The ratio falls from block to block, from {trained[0]:.2f} to {trained[-1]:.2f} in "
               f"the trained network and from {untrained[0]:.2f} to {untrained[-1]:.2f} in the "
               f"untrained one; the two curves nearly cover each other.")

@@ -18,7 +18,8 @@ def step_times(times):
             (shared, "computing, 256 images shared", GREEN, "--o"),
             (exchange, "all-reduce", PINK, "-D")):
         ax.plot(times.keys(), [1e3 * s for s in seconds], style, color=colour, label=name)
-    ax.set(xlabel="GPUs", ylabel="milliseconds a step", xscale="log", yscale="log")
+    ax.set(xlabel="GPUs", ylabel="milliseconds a step", xscale="log")
+    ax.set_yscale("log", nonpositive="mask")  # one GPU has nothing to exchange
     ax.set_xticks(list(times), list(times))
     ax.set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
     ax.minorticks_off()

@@ -1,4 +1,4 @@
-"""The exercises of notebooks/further: the numbers of a recipe, mirrored images, a learning rate."""
+"""The exercises of notebooks/further/better_recipes: numbers, mirrored images, a learning rate."""
 
 import math
 
