@@ -1,12 +1,11 @@
 """Experiments that show why residual connections matter, on a laptop and in seconds.
 
-Small networks with and without shortcuts, what happens inside them, what their channels respond
-to, the loss around their weights, and what one block makes of a real image.
+Small networks with and without shortcuts, the gradient inside them, networks without one block,
+the loss around the weights, and what one block makes of a real image.
 """
 
 import functools
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -125,31 +124,6 @@ def gradient_sizes(net, X, y):
     return [gradient.square().mean().sqrt().item() for gradient in gradients]
 
 
-@torch.no_grad()
-@one_thread()
-def branch_sizes(net, X):
-    """How large the branch g(x) of each block is beside its input x.
-
-    That is the ratio of their root mean squares. Batch norm uses the statistics of X. The net is
-    left as it was.
-
-    Args:
-        net: a `small_net` with shortcuts.
-        X: images (n, 1, 28, 28).
-
-    Returns:
-        A list of numbers, one per block.
-    """
-    ratios = []
-    with in_mode(net, training=True):
-        x = net[0](X)
-        for block in net[1]:
-            g = block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x)))))
-            ratios.append(_rms(g) / _rms(x))
-            x = F.relu(g + x)
-    return ratios
-
-
 def with_blocks(net, order):
     """The same network with its blocks in another order, or without some of them.
 
@@ -163,49 +137,6 @@ def with_blocks(net, order):
     Networks" (2016), section 4.
     """
     return nn.Sequential(net[0], nn.Sequential(*(net[1][i] for i in order)), *net[2:])
-
-
-def _rms(tensor):
-    return tensor.square().mean().sqrt().item()
-
-
-# --- what channels respond to ---
-
-@dataclass(frozen=True)
-class Response:
-    """The images that a channel responds to most.
-
-    Attributes:
-        channel: its number.
-        indices: of the images, the strongest response first, (k,).
-        strengths: mean of the channel's feature map for each of them, (k,).
-    """
-
-    channel: int
-    indices: torch.Tensor
-    strengths: torch.Tensor
-
-
-@torch.no_grad()
-def feature_maps(net, num_layers, X):
-    """What leaves the first `num_layers` layers of a net in eval mode, (n, channels, H, W)."""
-    with in_mode(net, training=False):
-        return net[:num_layers](X)
-
-
-def most_activating(maps, channels, k=8):
-    """For each of the channels the k images whose feature map is the brightest on average.
-
-    Args:
-        maps: feature maps of many images, (n, channels, height, width).
-        channels: which ones.
-        k: how many images, at most n.
-
-    Returns:
-        A list of `Response`, one per channel.
-    """
-    means = maps.mean(dim=(2, 3))
-    return [Response(c, *reversed(means[:, c].topk(k))) for c in channels]
 
 
 # --- the loss around the weights ---

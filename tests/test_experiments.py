@@ -12,11 +12,8 @@ from torch.nn import functional as F
 
 import resnet_helpers as d2l
 from resnet_helpers.experiments import (
-    branch_sizes,
-    feature_maps,
     gradient_sizes,
     loss_surface,
-    most_activating,
     random_direction,
     small_net,
     train_small_net,
@@ -130,26 +127,7 @@ def test_what_depth_does_to_the_gradient(images, seed):
     assert growth[True, False] > 0.1 and growth[True, True] > 0.1
 
 
-# --- branches, and nets without some of their blocks ---
-
-def test_the_branch_is_what_the_block_adds(images):
-    X, _ = images
-    net = small_net(6)
-    before = state_of(net.eval())
-    net[1][1].train()
-    ratios = branch_sizes(net, X)
-    assert not net.training and not net[1][0].training and net[1][1].training
-    assert_unchanged(net, before)
-    net.train()
-    inputs, branches = [], []
-    for block in net[1]:
-        block.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
-        block.bn2.register_forward_hook(lambda *args: branches.append(args[-1].clone()))
-    with torch.no_grad():
-        net(X)
-    expected = [(g.norm() / x.norm()).item() for x, g in zip(inputs, branches, strict=True)]
-    assert ratios == pytest.approx(expected, rel=1e-4)
-
+# --- nets without some of their blocks ---
 
 def test_leaving_blocks_out_changes_their_order_and_nothing_else(images):
     X, _ = images
@@ -174,14 +152,6 @@ def test_a_residual_net_does_without_most_blocks_and_a_plain_one_without_none(te
             for orders in (without_one, two_swapped))
     assert sorted(dropped[False])[4] < 0.6 and sorted(swapped[False])[4] < 0.6  # the median
     assert sorted(dropped[True])[4] > 0.8 and sorted(swapped[True])[4] > 0.8
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", SEEDS)
-def test_later_branches_are_small_beside_their_input(images, seed):
-    ratios = branch_sizes(trained(seed, True), images[0])
-    assert ratios[0] > 1 > 0.6 > ratios[-1]
-    assert ratios == sorted(ratios, reverse=True)
 
 
 # --- the loss surface ---
@@ -231,23 +201,3 @@ def test_the_residual_nets_surface_is_a_bowl_and_the_plain_ones_a_hole_in_a_plat
     assert centre[True] < centre[False]
     assert (rim[False] - 2.3).abs().max() < 0.8  # at the rim no better, and no worse, than guessing
     assert rim[True].mean() > rim[False].mean()
-
-
-# --- feature maps ---
-
-def test_feature_maps_are_those_of_eval_mode(images):
-    X, _ = images
-    net = d2l.resnet18().train()
-    before = state_of(net)
-    maps = feature_maps(net, 2, X[:4])
-    assert net.training and maps.shape == (4, 64, 7, 7)
-    assert_unchanged(net, before)
-    torch.testing.assert_close(maps, net.eval()[1](net[0](X[:4])))
-
-
-def test_the_most_activating_images_are_those_with_the_brightest_maps():
-    maps = torch.zeros(5, 3, 2, 2)
-    maps[:, 1, 0, 0] = torch.tensor([4.0, 0.0, 12.0, 8.0, -4.0])
-    response, = most_activating(maps, [1], k=3)
-    assert response.channel == 1
-    assert response.indices.tolist() == [2, 3, 0] and response.strengths.tolist() == [3, 2, 1]
