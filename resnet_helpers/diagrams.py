@@ -266,6 +266,7 @@ ROW, SHORTCUT_ROW = 2.25, 3.6  # heights of the two paths
 NUM_BRANCH_STEPS = 5
 PLUS = FIRST_EDGE + (NUM_BRANCH_STEPS + 0.5) * PITCH
 MAPS = ("x", "conv1", "bn1", "relu", "conv2", "bn2", "sum", "y")  # in the order of the edges
+SUMMED = ("bn2", "shortcut", "sum", "y")  # on one scale, so that a sum can be seen
 
 
 def draw_block(costs, maps=None):
@@ -344,7 +345,7 @@ def _draw_shortcut(ax, costs):
 def _draw_addition(ax, costs):
     """The sign where both paths meet, then the ReLU, or torch's message if they do not fit."""
     fits = costs.output_shape is not None
-    ax.plot([PLUS], [ROW], "o", color=GREEN if fits else ORANGE, markersize=27)
+    ax.plot([PLUS], [ROW], "o", color=BLUE if fits else ORANGE, markersize=27)
     ax.text(PLUS, ROW - 0.02, "+" if fits else "×", **CENTRED, fontsize=20, color=WHITE,
             weight="bold")
     if fits:
@@ -363,6 +364,7 @@ def _draw_maps(ax, maps, convolved):
     """The feature map on each edge, below its shape; that of the shortcut beside its line."""
     from matplotlib.collections import PolyCollection
     half, frames = MAP_SIDE / 2, []
+    summed = max(maps[name].abs().max() for name in SUMMED if name in maps)
     for name, Z in maps.items():
         i = MAPS.index(name) if name in MAPS else None
         x, y = (PLUS + 0.7, SHORTCUT_ROW + 0.02)
@@ -371,7 +373,8 @@ def _draw_maps(ax, maps, convolved):
             label = {"relu": "ReLU", "bn2": "g(x)", "sum": "g(x) + x"}.get(name, name)
             ax.text(x, ROW - 1.8, label, **CENTRED, fontsize=11)
         left, right, bottom, top = x - half, x + half, y - half, y + half
-        draw_pixels(ax, _map_colours(Z), (left, right, bottom, top), zorder=2)
+        largest = summed if name in SUMMED else Z.abs().max()
+        draw_pixels(ax, _map_colours(Z, largest), (left, right, bottom, top), zorder=2)
         frames.append([(left, bottom), (right, bottom), (right, top), (left, top)])
     ax.text(PLUS + 0.7 + half + 0.08, SHORTCUT_ROW, "conv3(x)" if convolved else "x", fontsize=11,
             va="center", color=BLUE)
@@ -379,9 +382,9 @@ def _draw_maps(ax, maps, convolved):
                                      zorder=3))
 
 
-def _map_colours(Z):
+def _map_colours(Z, largest):
     """A feature map (H, W) as 8-bit colours (H, W, 3): white at 0, blue below, orange above."""
-    t = (Z / Z.abs().max().clamp(min=1e-12)).clamp(-1, 1).unsqueeze(-1).numpy()
+    t = (Z / largest.clamp(min=1e-12)).clamp(-1, 1).unsqueeze(-1).numpy()
     rgb = np.where(t < 0, 1 + t * (1 - _rgb(BLUE)), 1 - t * (1 - _rgb(ORANGE)))
     return (255 * rgb).round().astype(np.uint8)
 

@@ -20,8 +20,10 @@ import numpy as np
 from resnet_helpers.cells import PIXELS_PER_INCH, CellPicture, notebook_shell, picture_output
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
-BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK = PALETTE = (
+BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# Of other curves, in this order; in the lessons blue stands for residual, orange for plain.
+PALETTE = (BLACK, PINK, GREEN, SKY, YELLOW, BLUE, ORANGE)
 WHITE, GREY, PALE_GREY, PALE_BLUE = "#ffffff", "#6b6b6b", "#f4f4f4", "#e3f1fa"
 TEXT_GREEN, TEXT_ORANGE = "#007F5C", "#B84F00"  # the same hues, dark enough for words on white
 GRID = "#DDDDDD"

@@ -97,6 +97,15 @@ def test_regions_have_the_colours_of_their_family_and_f_star_is_black(shown):
     assert "not nested 3.04, 1.74, 0.29" in words and "; nested 2.05, 1.80, 1.58" in words
 
 
+def test_each_target_has_its_name_and_its_curve(shown):
+    pictures.targets()
+    ((fig, alt),) = shown
+    assert [ax.get_title() for ax in fig.axes] == list(TARGETS)
+    x, y = fig.axes[1].lines[0].get_data()
+    np.testing.assert_allclose(x, y)  # the ramp
+    assert alt.splitlines()[0] == "Four functions f*"
+
+
 def test_the_best_steps_are_the_means_of_f_star_on_their_pieces(shown):
     pictures.best_steps("ramp")
     ((fig, alt),) = shown
@@ -192,18 +201,18 @@ def test_zero_is_white_in_every_feature_map_and_one_scale_serves_all(shown):
 
 
 def test_the_gradient_travels_to_the_right_and_starts_at_1(shown):
-    pictures.gradient_curves({"plain": [1e-8, 1e-4, 0.01], "residual, batch norm": [8, 6, 4]})
+    pictures.gradient_curves({"plain, no batch norm": [1e-8, 1e-4, 0.01], "residual": [8, 6, 4]})
     ((fig, alt),) = shown
     lines = lines_of(fig)
-    assert_looks(lines["plain"], ORANGE, "--", "o")
-    assert_looks(lines["residual, batch norm"], BLUE, "-", "s")
-    assert lines["plain"].get_markerfacecolor() == WHITE
-    assert lines["residual, batch norm"].get_markerfacecolor() == BLUE
+    assert_looks(lines["plain, no batch norm"], ORANGE, "--", "o")
+    assert_looks(lines["residual"], BLUE, "-", "s")
+    assert lines["plain, no batch norm"].get_markerfacecolor() == WHITE
+    assert lines["residual"].get_markerfacecolor() == BLUE
     first, last = fig.axes[0].get_xlim()
     assert first > 2 and last < 0  # from the last block to the stem
-    np.testing.assert_allclose(lines["plain"].get_ydata(), [1e-6, 1e-2, 1])
+    np.testing.assert_allclose(lines["plain, no batch norm"].get_ydata(), [1e-6, 1e-2, 1])
     title, words = alt.splitlines()
-    assert not any(c.isdigit() for c in title) and "plain: times 1e-06" in words
+    assert not any(c.isdigit() for c in title) and "plain, no batch norm: times 1e-06" in words
 
 
 # --- notebook 3 ---
@@ -328,13 +337,13 @@ def test_networks_differ_in_colour_and_their_depths_in_the_marker(shown):
     pictures.depth_runs(runs)
     ((fig, alt),) = shown
     title, words = alt.split("\n")
-    assert title == "Training loss and test accuracy of four networks against epoch"
-    assert "plain-34: training loss 0.500, test accuracy from 0.38 to 0.38" in words
+    assert title == "Training loss of four networks against epoch"
+    assert "plain-34 from 0.50 to 0.500" in words
     residual, plain = fig.axes[0].lines
     assert (residual.get_color(), plain.get_color()) == (BLUE, ORANGE)
     assert residual.get_markerfacecolor() == WHITE
     assert plain.get_markerfacecolor() == ORANGE
-    assert list(residual.get_ydata()) == [0.5] and list(fig.axes[1].lines[0].get_ydata()) == [0.375]
+    assert list(residual.get_xydata()[0]) == [1, 0.5]
 
 
 # --- further: better recipes ---

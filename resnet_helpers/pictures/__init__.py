@@ -18,6 +18,7 @@ from resnet_helpers.pictures.lesson1 import (
     inserted_layers,
     regions,
     row_of_images,
+    targets,
 )
 from resnet_helpers.pictures.lesson2 import (
     gradient_curves,
@@ -85,6 +86,7 @@ __all__ = [
     "step_times",
     "stored_and_moved",
     "two_recipes",
+    "targets",
     "unrolled_paths",
     "without_one_block",
 ]

@@ -62,6 +62,18 @@ def regions():
          f"{'; '.join(words)}.")
 
 
+def targets():
+    """The four functions f* that the classes are fitted to."""
+    fig, axes = subplots(1, len(TARGETS), figsize=(10, 2.4), sharex=True, sharey=True)
+    x = torch.linspace(0, 1, 1001, dtype=torch.float64)[:-1]
+    for ax, (name, f_star) in zip(axes, TARGETS.items(), strict=True):
+        ax.plot(x, f_star(x), "--", color=BLACK, linewidth=1.5)
+        ax.set_title(name, fontsize=14)
+        ax.set(xticks=[0, 1])
+    show(fig, "Four functions f*\nA jump in the middle with a bend on either side, a straight ramp, a "
+              "wave and a bump.")
+
+
 def best_steps(target="jump"):
     """A target and the best step function of F_1 to F_6, equal pieces above, nested ones below.
 

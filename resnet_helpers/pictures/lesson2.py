@@ -43,12 +43,12 @@ def gradient_curves(gradients):
 
     Args:
         gradients: {name: sizes after the stem and after each block}; the name begins with "plain"
-            or "residual" and says if there is "batch norm".
+            or "residual", and says if there is "no batch norm".
     """
     fig, ax = subplots(figsize=(8.6, 4.4))
     words = []
     for name, sizes in gradients.items():
-        style, has_norm = KINDS[name.split(",")[0]], "batch norm" in name
+        style, has_norm = KINDS[name.split(",")[0]], "no batch norm" not in name
         relative = [size / sizes[-1] for size in sizes]
         ax.plot(range(len(sizes)), relative, **style, markersize=6, label=name,
                 markerfacecolor=style["color"] if has_norm else WHITE)

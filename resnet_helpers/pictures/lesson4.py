@@ -49,7 +49,7 @@ def describe_curves(curves):
     return f"{', '.join(names)} and {last} against epoch\n{', '.join(ends)}".capitalize()
 
 
-def run_curves(num_epochs, highest=2.5, share_of_time=0.01, kind=RunCurves):
+def run_curves(num_epochs, highest=3.2, share_of_time=0.01, kind=RunCurves):
     """An `Animator` for training loss, training accuracy and test accuracy of a run.
 
     Args:
@@ -123,33 +123,26 @@ def answers(images, labels, predicted, columns=8):
 
 
 def depth_runs(runs):
-    """Training loss and test accuracy of networks with and without shortcuts, two depths each.
+    """Training loss of networks with and without shortcuts, two depths each.
 
     Args:
         runs: {name: `History`}; a name such as "ResNet-18" or "plain-34".
     """
-    fig, (losses, accuracies) = subplots(1, 2, figsize=(10, 4.2))
+    fig, ax = subplots(figsize=(7.5, 4.2))
     words = []
     for name, run in runs.items():
         style = KINDS["plain" if name.startswith("plain") else "residual"]
         filled = style["color"] if name.endswith("34") else WHITE
-        tested = [record for record in run.records if record.test_acc is not None]
-        epochs = [record.epoch for record in tested]
-        for ax, values in ((losses, [record.train_loss for record in tested]),
-                           (accuracies, [record.test_acc for record in tested])):
-            ax.plot(epochs, values, **style, markerfacecolor=filled, markersize=7, label=name)
-        words.append(f"{name}: training loss {run.train_loss:.3f}, test accuracy from "
-                     f"{min(r.test_acc for r in tested):.2f} to "
-                     f"{max(r.test_acc for r in tested):.2f}")
+        whole = [record for record in run.records if record.test_acc is not None]
+        ax.plot([record.epoch for record in whole], [record.train_loss for record in whole],
+                **style, markerfacecolor=filled, markersize=8, label=name)
+        words.append(f"{name} from {whole[0].train_loss:.2f} to {run.train_loss:.3f}")
     ticks = [0.02, 0.05, 0.1, 0.2, 0.5]
-    losses.set_yscale("log")
-    losses.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    losses.minorticks_off()
-    losses.set_ylabel("training loss", fontsize=14)
-    accuracies.set_ylabel("test accuracy", fontsize=14)
-    for ax in (losses, accuracies):
-        ax.set_xlabel("epoch", fontsize=14)
-        ax.set_xticks(range(0, 11, 2))
-    losses.legend(fontsize=13, loc="lower left", frameon=False)
-    show(fig, f"Training loss and test accuracy of four networks against epoch\n"
-              f"{'; '.join(words)}.")
+    ax.set_yscale("log")
+    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.set_xlabel("epoch", fontsize=14)
+    ax.set_ylabel("training loss", fontsize=14)
+    ax.set_xticks(range(0, 11, 2))
+    ax.legend(fontsize=13, loc="lower left")
+    show(fig, f"Training loss of four networks against epoch\n{', '.join(words)}.")
