@@ -53,7 +53,7 @@ def test_the_worksheet_has_every_question_and_room_below_it(tmp_path, capsys):
     page = (tmp_path / "predictions.html").read_text(encoding="utf-8")
     asked = sum(path.read_text(encoding="utf-8").count("**Predict") for path in NOTEBOOKS)
     assert page.count('<div class="lines">') == page.count(" Predict") == asked > 40
-    assert "1.1 Predict:" in page and "4.8 Predict:" in page and "lowest training" in page
+    assert "1.1 Predict:" in page and "4.8 Predict:" in page and "highest training" in page
 
 
 def test_copies_for_a_class_have_all_but_outputs_and_solutions(tmp_path, capsys):
