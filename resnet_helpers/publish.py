@@ -24,8 +24,9 @@ FURTHER = "further"  # the folder beside the notebooks with those that go on
 SOLUTION = "solution"  # the tag of a cell that solves an exercise
 FOLDED_SOLUTION = re.compile(r"<details><summary>Solution</summary>.*?</details>\n?", re.DOTALL)
 QUESTION = re.compile(r"^\*\*Predict.*?(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
-WORDS_ON_SOLUTIONS = (
-    "The folded cell after each exercise (click on its bar to open it) holds a solution. ")
+WORDS_ON_SOLUTIONS = re.compile(r"\s+".join(map(re.escape, (
+    "The folded cell after each exercise (click on its bar to open it) holds a solution.".split()
+))) + r"\s")  # wherever its lines break
 EPILOG = f"""\
 Pages and slides load reveal.js, MathJax, jQuery and RequireJS from the network while they are
 read. To do without it, run (npm comes with Node.js)
@@ -120,7 +121,7 @@ def make_copies(paths, out):
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-            cell.source = FOLDED_SOLUTION.sub("", cell.source.replace(WORDS_ON_SOLUTIONS, ""))
+            cell.source = FOLDED_SOLUTION.sub("", WORDS_ON_SOLUTIONS.sub("", cell.source))
         yield _write(out / _page_place(path, paths), nbformat.writes(notebook) + "\n")
     for path in _texts(paths):
         if path.name != GUIDE:

@@ -131,3 +131,22 @@ def test_a_file_in_the_way_is_explained(tmp_path, capsys):
     with pytest.raises(SystemExit):
         publish.main(["site", str(tmp_path / "file" / "out")])
     assert "cannot be made" in capsys.readouterr().err
+
+
+def first_slides():
+    """{number of a section: number of the slide that begins it}"""
+    found = {}
+    for path in NOTEBOOKS[:4]:
+        slides = 0
+        for cell in nbformat.read(path, as_version=4).cells:
+            slides += cell.metadata.get("slideshow", {}).get("slide_type") in ("slide", "subslide")
+            if heading := re.search(r"^## (\d\.\d) ", cell.source, re.MULTILINE):
+                found[heading.group(1)] = slides
+    return found
+
+
+def test_the_plans_for_teachers_name_the_slide_on_which_a_section_begins():
+    guide = (publish.NOTEBOOKS / publish.GUIDE).read_text(encoding="utf-8")
+    named = re.findall(r"(\d\.\d), slide (\d+)", guide)
+    assert len(named) > 30
+    assert {section: int(slide) for section, slide in named}.items() <= first_slides().items()

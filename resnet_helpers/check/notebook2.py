@@ -426,7 +426,7 @@ QUESTIONS = {
              "block can never lower a value.",
         "b": "After the addition the sum may be negative, and the ReLU there is the block's second "
              "nonlinearity; before it, the branch could only raise values.",
-        "c": "It does matter: section 2.2 counted how many values a block can lower in each case.",
+        "c": "It does matter: section 2.2 counted the negative values of the branch in each case.",
     }),
     "3": ("a", {
         "a": "Two tensors of different shapes have no sum, so the input must get the branch's "

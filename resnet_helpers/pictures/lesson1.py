@@ -70,8 +70,8 @@ def targets():
         ax.plot(x, f_star(x), "--", color=BLACK, linewidth=1.5)
         ax.set_title(name, fontsize=14)
         ax.set(xticks=[0, 1])
-    show(fig, "Four functions f*\nA jump in the middle with a bend on either side, a straight ramp, a "
-              "wave and a bump.")
+    show(fig, "Four functions f*\nA jump in the middle with a bend on either side, a straight "
+              "ramp, a wave and a bump.")
 
 
 def best_steps(target="jump"):
