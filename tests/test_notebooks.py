@@ -305,7 +305,7 @@ def sections():
                 if line.startswith("## "):
                     current = prefix + heading.group(1) if heading else None
                 if current:
-                    texts[current] = texts.get(current, "") + line.lower() + "\n"
+                    texts[current] = texts.get(current, "") + line.lower() + " "
     return texts
 
 
