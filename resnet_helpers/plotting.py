@@ -314,13 +314,17 @@ class Animator:
     def _add_line(self):
         i = len(self.lines)
         label = str(self.legend[i]) if i < len(self.legend) else None
-        fmt = self.fmts[i % len(self.fmts)]
-        self.lines += self.axes[0].plot([], [], fmt, label=label, linewidth=2)
+        fmt, ax = self.fmts[i % len(self.fmts)], self._axes_of(i)
+        self.lines += ax.plot([], [], fmt, label=label, linewidth=2)
         self._has_no_marker.append(self.lines[-1].get_marker() == "None")
         self.X.append([])
         self.Y.append([])
         if label:
-            self.axes[0].legend()
+            ax.legend()
+
+    def _axes_of(self, i):
+        """Where curve `i` is drawn."""
+        return self.axes[0]
 
     def _update_lines(self, points):
         """Bring the lines up to date with new points (curve, x, y)."""

@@ -287,25 +287,31 @@ def test_images_of_each_class_stand_below_their_name(shown):
     assert corners == pytest.approx([c / 10 for c in range(10)] * 3)
 
 
-def test_the_words_about_a_run_say_where_it_began_and_stands():
-    curves = pictures.run_curves(num_epochs=2)
+def test_a_run_has_its_loss_left_and_its_accuracies_right_and_words_for_both():
+    curves = pictures.RunCurves(num_epochs=2)
     curves.add(0.5, (2.5, 0.25, None))
     curves.add(1, (1.25, 0.5, 0.375))
     curves.draw()
     assert curves.alt == ("Train loss, train acc and test acc against epoch\ntrain loss from 2.500 "
                           "to 1.250, train acc from 0.250 to 0.500, test acc from 0.375 to 0.375")
-    assert curves.axes[0].get_xlim() == (0, 2)
+    left, right = curves.axes
+    assert [line.get_label() for line in left.lines] == ["train loss"]
+    assert [list(line.get_ydata()) for line in right.lines] == [[0.25, 0.5], [0.375]]
+    assert len({line.get_color() for line in curves.lines}) == 3
+    assert left.get_xlim() == right.get_xlim() == (0, 2)
+    assert left.get_ylim()[0] <= 1.25 and left.get_ylim()[1] >= 2.5
 
 
 def test_a_replay_has_all_points_of_the_recording(monkeypatch):
     made = []
-    monkeypatch.setattr(lesson4, "run_curves", lambda *args, run_curves=lesson4.run_curves,
-                        **kwargs: made.append(run_curves(*args, **kwargs)) or made[-1])
+    monkeypatch.setattr(lesson4, "RunCurves", lambda *args, kind=lesson4.RunCurves, **kwargs:
+                        made.append(kind(*args, **kwargs)) or made[-1])
     recording = load_recording("article-seed0")
     pictures.replay(recording, seconds=0)
     tests = [record.test_acc for record in recording.records if record.test_acc is not None]
     assert len(made[0].Y[0]) == len(recording.records) and made[0].Y[2] == tests
-    assert made[0].axes[0].get_xlim() == (0, 10)
+    assert made[0].axes[1].get_xlim() == (0, 10)
+    made[0].draw()
     assert made[0].alt.endswith("acc from 0.856 to 0.888")
 
 

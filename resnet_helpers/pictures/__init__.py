@@ -39,7 +39,6 @@ from resnet_helpers.pictures.lesson4 import (
     describe_curves,
     images_of_each_class,
     replay,
-    run_curves,
 )
 from resnet_helpers.pictures.machines_lesson import (
     step_times,
@@ -82,7 +81,6 @@ __all__ = [
     "regions",
     "replay",
     "row_of_images",
-    "run_curves",
     "step_times",
     "stored_and_moved",
     "two_recipes",

@@ -5,6 +5,7 @@ from resnet_helpers.pictures.looks import KINDS
 from resnet_helpers.plotting import (
     BLACK,
     BLUE,
+    PALETTE,
     RUN_CURVES,
     WHITE,
     Animator,
@@ -33,12 +34,30 @@ def images_of_each_class(images, labels, rows=3):
 
 
 class RunCurves(Animator):
-    """The curves of a training run, whose alt text says how far each of them has come."""
+    """The curves of a training run, the loss on the left and the accuracies on the right.
+
+    The alt text says how far each of them has come.
+
+    Args:
+        num_epochs: of the run.
+        share_of_time: as for `Animator`.
+        words: the alt text, if it is known from the start.
+    """
+
+    def __init__(self, num_epochs, share_of_time=0.01, words=None):
+        super().__init__(xlabel="epoch", ylabel="loss", xlim=[0, num_epochs], legend=RUN_CURVES,
+                         ncols=2, figsize=(9, 3.6), share_of_time=share_of_time)
+        self.axes[1].set(xlabel="epoch", ylabel="accuracy", xlim=[0, num_epochs], ylim=[0.3, 1])
+        self.axes[1].set_prop_cycle(color=PALETTE[1:])
+        self.words = words
 
     def draw(self):
         """Bring picture and words up to date now."""
-        self.alt = describe_curves(self.Y)
+        self.alt = self.words or describe_curves(self.Y)
         super().draw()
+
+    def _axes_of(self, i):
+        return self.axes[min(i, 1)]
 
 
 def describe_curves(curves):
@@ -49,19 +68,6 @@ def describe_curves(curves):
     return f"{', '.join(names)} and {last} against epoch\n{', '.join(ends)}".capitalize()
 
 
-def run_curves(num_epochs, highest=3.2, share_of_time=0.01, kind=RunCurves):
-    """An `Animator` for training loss, training accuracy and test accuracy of a run.
-
-    Args:
-        num_epochs: of the run.
-        highest: where the vertical axis ends.
-        share_of_time: as for `Animator`.
-        kind: the class.
-    """
-    return kind(xlabel="epoch", xlim=[0, num_epochs], ylim=[0, highest], legend=RUN_CURVES,
-                figsize=(6.4, 4), share_of_time=share_of_time)
-
-
 def replay(recording, seconds=6):
     """The curves of a recorded run, as they grew while it trained, only faster.
 
@@ -70,11 +76,10 @@ def replay(recording, seconds=6):
         seconds: how long it takes.
     """
     records = recording.records
-    curves = run_curves(recording.config["num_epochs"], highest=1.05, share_of_time=0.2,
-                        kind=Animator)
-    curves.alt = describe_curves(  # from the start, as nbval sees no other
+    words = describe_curves(  # from the start, as nbval sees no other
         [[r.train_loss for r in records], [r.train_acc for r in records],
          [r.test_acc for r in records if r.test_acc is not None]])
+    curves = RunCurves(recording.config["num_epochs"], share_of_time=0.2, words=words)
     for p in play(recording, seconds=seconds):
         curves.add(p.epoch, (p.train_loss, p.train_acc, p.test_acc))
 
