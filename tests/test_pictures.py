@@ -298,7 +298,7 @@ def test_a_run_has_its_loss_left_and_its_accuracies_right_and_words_for_both():
     assert [line.get_label() for line in left.lines] == ["train loss"]
     assert [list(line.get_ydata()) for line in right.lines] == [[0.25, 0.5], [0.375]]
     assert len({line.get_color() for line in curves.lines}) == 3
-    assert left.get_xlim() == right.get_xlim() == (0, 2)
+    assert left.get_xlim() == right.get_xlim() == (0, 2.04)
     assert left.get_ylim()[0] <= 1.25 and left.get_ylim()[1] >= 2.5
 
 
@@ -310,7 +310,7 @@ def test_a_replay_has_all_points_of_the_recording(monkeypatch):
     pictures.replay(recording, seconds=0)
     tests = [record.test_acc for record in recording.records if record.test_acc is not None]
     assert len(made[0].Y[0]) == len(recording.records) and made[0].Y[2] == tests
-    assert made[0].axes[1].get_xlim() == (0, 10)
+    assert made[0].axes[1].get_xlim() == (0, 10.2)
     made[0].draw()
     assert made[0].alt.endswith("acc from 0.856 to 0.888")
 

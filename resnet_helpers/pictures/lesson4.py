@@ -45,9 +45,10 @@ class RunCurves(Animator):
     """
 
     def __init__(self, num_epochs, share_of_time=0.01, words=None):
-        super().__init__(xlabel="epoch", ylabel="loss", xlim=[0, num_epochs], legend=RUN_CURVES,
-                         ncols=2, figsize=(9, 3.6), share_of_time=share_of_time)
-        self.axes[1].set(xlabel="epoch", ylabel="accuracy", xlim=[0, num_epochs], ylim=[0.3, 1])
+        xlim = [0, 1.02 * num_epochs]  # so that the last point is whole
+        super().__init__(xlabel="epoch", ylabel="loss", xlim=xlim, legend=RUN_CURVES, ncols=2,
+                         figsize=(9, 3.6), share_of_time=share_of_time)
+        self.axes[1].set(xlabel="epoch", ylabel="accuracy", xlim=xlim, ylim=[0.3, 1])
         self.axes[1].set_prop_cycle(color=PALETTE[1:])
         self.words = words
 
