@@ -40,9 +40,10 @@ def test_one_command_makes_a_site_whose_links_lead_somewhere(tmp_path):
     for name, body in pages.items():
         for target in re.findall(r'href="([^"#:]+\.(?:html|ipynb|md))', body):
             assert (out / name).parent.joinpath(target).is_file(), target
-    for place in PLACES:
+    for path, place in zip(NOTEBOOKS, PLACES, strict=True):
         page = pages[place.with_suffix(".html").as_posix()]
-        assert page.count("data:image/png;base64") >= 3 and "celltag_solution" in page
+        pictures = path.read_text(encoding="utf-8").count('"image/png": "')
+        assert page.count("data:image/png;base64") == pictures > 0 and "celltag_solution" in page
         assert f'<a href="{place.with_suffix(".html").as_posix()}">' in pages["index.html"]
         assert "No description" not in page and 'alt=""' not in page
     assert 'alt="Training loss against depth' in pages["02_residual_block.html"]
