@@ -193,7 +193,7 @@ def to_svg(fig, alt):
     opening = (
         f'<svg class="rh-picture" role="img" aria-label="{html.escape(alt)}" {view_box} '
         f'style="width: {width}px; max-width: 100%; height: auto; display: block">')
-    content = picture[picture.index(">") + 1:]
+    content = re.sub(r"(\.\d{2})\d{3,}", r"\1", picture[picture.index(">") + 1:])  # of a pixel
     return _SVG_STYLE + opening + re.sub(r'style="[^"]*"', _with_theme, content)
 
 

@@ -8,12 +8,10 @@ import html
 import re
 import sys
 from pathlib import Path
-from urllib.parse import quote
 
 from resnet_helpers.runs.files import written_whole
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-TITLE = "Learn ResNet in four notebooks"
 ASSETS = "assets"  # the folder beside the pages with what they load while they are read
 INSTALL = "npm install --prefix {} reveal.js@4 mathjax@2 jquery@3 requirejs@2"
 LOCAL = {"reveal": "reveal.js", "mathjax": "mathjax/MathJax.js",
@@ -28,10 +26,10 @@ WORDS_ON_SOLUTIONS = re.compile(r"\s+".join(map(re.escape, (
     "The folded cell after each exercise (click on its bar to open it) holds a solution.".split()
 ))) + r"\s")  # wherever its lines break
 EPILOG = f"""\
-Pages and slides load reveal.js, MathJax, jQuery and RequireJS from the network while they are
-read. To do without it, run (npm comes with Node.js)
+Pages need no network. Slides load reveal.js, MathJax, jQuery and RequireJS from it while they are
+shown. To do without it, run (npm comes with Node.js)
   {INSTALL.format(f"OUT/{ASSETS}")}
-first: pages that are then made in OUT use the copies there, and OUT can be taken along as a whole.
+first: slides that are then made in OUT use the copies there, and OUT can be taken along as a whole.
 Speaker notes open with the key S."""
 
 
@@ -68,31 +66,10 @@ def course_notebooks(folder):
     return [*sorted(folder.glob("*.ipynb")), *sorted((folder / FURTHER).glob("*.ipynb"))]
 
 
-def make_site(paths, out):
-    """A page per notebook and per Markdown file beside them, and an index; yields their paths."""
-    import nbformat
-    from nbconvert import HTMLExporter
-    from nbconvert.filters import markdown2html
-    urls, titles = _urls(out, "mathjax", "jquery", "requirejs"), {}
-    for path in paths:
-        place = _page_place(path, paths)
-        exporter = HTMLExporter(**_seen_from(place, urls))
-        notebook = nbformat.read(path, as_version=4)
-        for cell in notebook.cells:
-            cell.metadata.pop("transient", None)  # which leaves code out, for slides
-        body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
-        titles[place] = _notebook_title(notebook) or path.stem
-        body = _with_folded_solutions(_with_descriptions(body, notebook.cells))
-        yield _write(out / place.with_suffix(".html"), _with_links_to_pages(body))
-    for path in _texts(paths):
-        body = markdown2html(path.read_text(encoding="utf-8"))
-        place = _page_place(path, paths)
-        titles[place] = path.stem.capitalize()
-        page = _page(titles[place], _with_links_to_pages(body))
-        yield _write(out / place.with_suffix(".html"), page)
-    items = "".join(f'<li><a href="{quote(place.with_suffix(".html").as_posix())}">'
-                    f'{html.escape(title)}</a></li>' for place, title in titles.items())
-    yield _write(out / "index.html", _page(TITLE, f"<h1>{TITLE}</h1><ul>{items}</ul>"))
+def make_site(paths, out, drawn=None):
+    """The course as a web site that asks nothing of other hosts; yields the paths of its pages."""
+    from resnet_helpers.pages import make_pages
+    yield from make_pages(paths, _texts(paths), out, drawn)
 
 
 def make_slides(paths, out):
@@ -134,29 +111,31 @@ def make_worksheet(paths, out):
     Yields its path.
     """
     import nbformat
-    from nbconvert import HTMLExporter
-    sheet = nbformat.v4.new_notebook()
+    from nbconvert.filters import markdown2html
+
+    from resnet_helpers.pages import notebook_title, with_mathml
+    parts = []
     for path in paths:
         notebook, section = nbformat.read(path, as_version=4), ""
-        sheet.cells.append(nbformat.v4.new_markdown_cell(f"# {_notebook_title(notebook)}"))
+        parts.append(f"<h1>{html.escape(notebook_title(path))}</h1>")
         for cell in notebook.cells:
             if heading := re.search(r"^## (\d[\d.]*)", cell.source, re.MULTILINE):
                 section = heading.group(1)
             for question in QUESTION.findall(cell.source if cell.cell_type == "markdown" else ""):
                 words = question.replace("**Predict", f"**{section} Predict", 1)
-                sheet.cells.append(nbformat.v4.new_markdown_cell(words + _LINES_TO_WRITE_ON))
-    exporter = HTMLExporter(**_urls(out, "mathjax", "jquery", "requirejs"))
-    body, _ = exporter.from_notebook_node(sheet, {"metadata": {"name": "Predictions"}})
-    body = body.replace("</head>", f"{_PRINT_STYLE}</head>", 1)
-    yield _write(out / "predictions.html", body)
+                parts.append(f'<section>{markdown2html(with_mathml(words))}'
+                             '<div class="lines"></div></section>')
+    yield _write(out / "predictions.html", _SHEET.format("".join(parts)))
 
 
-_LINES_TO_WRITE_ON = '\n\n<div class="lines"></div>'
-_PRINT_STYLE = """<style>
-.lines { height: 3.6em; border: solid #888; border-width: 0 0 1px;
-  background: linear-gradient(#888, #888) 0 50% / 100% 1px no-repeat }
-.jp-Cell { break-inside: avoid } .jp-InputPrompt { display: none } h1 { break-after: avoid }
-</style>"""
+_SHEET = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Predictions</title><style>
+body {{ font: 16px/1.5 sans-serif; max-width: 860px; margin: 1em auto; padding: 0 1em }}
+section {{ break-inside: avoid }} h1 {{ break-after: avoid }}
+.lines {{ height: 3.6em; border: solid #888; border-width: 0 0 1px;
+  background: linear-gradient(#888, #888) 0 50% / 100% 1px no-repeat }}
+</style></head><body>{}</body></html>
+"""
 
 
 KINDS = {"site": make_site, "slides": make_slides, "class": make_copies,
@@ -193,21 +172,6 @@ def _urls(out, *names):
     return arguments
 
 
-def _notebook_title(notebook):
-    """The first heading of a notebook; "" if there is none."""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            if heading := re.search(r"^# (.+)", cell.source, re.MULTILINE):
-                return heading.group(1).replace("`", "")
-    return ""
-
-
-def _with_links_to_pages(body):
-    """Links to notebooks and Markdown files become links to the pages made of them."""
-    links = r'href="((?:\.\./|[\w-]+/)?[\w-]+)\.(?:ipynb|md)(#[^"]*)?"'
-    return re.sub(links, r'href="\1.html\2"', body)
-
-
 def _with_descriptions(body, cells):
     """Images get the words that these cells hold for readers who do not see them.
 
@@ -217,43 +181,6 @@ def _with_descriptions(body, cells):
                   for output in cell.get("outputs", []) if "image/png" in output.get("data", {})])
     return re.sub('alt="No description has been provided for this image"',
                   lambda _: f'alt="{html.escape(next(words, ""))}"', body)
-
-
-def _with_folded_solutions(body):
-    """Cells tagged as solutions are folded away: a line to click on opens them."""
-    body = body.replace("</head>", f"{_FOLDING_STYLE}</head>", 1)
-    return body.replace("</body>", f"{_FOLDING_SCRIPT}</body>", 1)
-
-
-_FOLDING_STYLE = """<style>
-.celltag_solution .jp-Cell-inputWrapper { display: none }
-.celltag_solution.open .jp-Cell-inputWrapper { display: block }
-.celltag_solution::before { content: '▸ solution'; cursor: pointer; margin-left: 70px;
-  text-decoration: underline }
-.celltag_solution.open::before { content: '▾ solution' }
-</style>"""
-_FOLDING_SCRIPT = """<script>
-for (const cell of document.querySelectorAll('.celltag_solution')) {
-  cell.tabIndex = 0;
-  const toggle = () => cell.classList.toggle('open');
-  cell.addEventListener('click', e => {
-    if (!e.target.closest('.jp-Cell-inputWrapper')) toggle() });
-  cell.addEventListener('keydown', e => { if (e.key === 'Enter') toggle() });
-}
-</script>"""
-
-
-def _page(title, body):
-    return (f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-            f'content="width=device-width"><title>{html.escape(title)}</title>{_PAGE_STYLE}</head>'
-            f"<body>{body}</body></html>")
-
-
-_PAGE_STYLE = """<style>
-body { font: 17px/1.5 sans-serif; max-width: 960px; margin: 2em auto; padding: 0 1em }
-table { border-collapse: collapse }
-th, td { border-bottom: 1px solid #ddd; padding: 3px 10px; text-align: left; vertical-align: top }
-</style>"""
 
 
 def _write(path, text):

@@ -106,12 +106,16 @@ def test_a_workflow_runs_pinned_actions_and_may_only_read(path):
     text = path.read_text(encoding="utf-8")
     used = re.findall(r"\buses:\s*(\S+)", text)
     assert used and [action for action in used if not re.search(r"@[0-9a-f]{40}$", action)] == []
-    assert "permissions:\n  contents: read\n\n" in text and text.count("permissions") == 1
+    assert "permissions:\n  contents: read\n\n" in text
+    more = re.findall(r"    permissions:\n((?:      .+\n)+)", text)  # of a job: to publish pages
+    assert text.count("permissions") == 1 + len(more)
+    assert set(more) <= {"      pages: write\n      id-token: write\n"}
     checkouts = [action for action in used if "/checkout@" in action]
     assert text.count("persist-credentials: false") == len(checkouts)
     assert "pull_request_target" not in text and "secrets." not in text
     # No text of others, such as a title, becomes part of a command.
-    assert re.findall(r"\$\{\{\s*github\.(?!event_name\b)", text) == []
+    assert re.findall(r"\$\{\{\s*github\.(?!event_name\b|event\.workflow_run\."
+                      r"(?:conclusion|event|head_sha)\b)", text) == []
 
 
 # --- text of others on a page ---
@@ -222,7 +226,7 @@ def test_titles_of_notebooks_are_text_on_the_index(text, tmp_path):
     def index(word):
         cells = [nbformat.v4.new_markdown_cell(f"# {word}")]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
-        *_, index = publish.make_site([tmp_path / "a.ipynb"], tmp_path)
+        *_, index = publish.make_site([tmp_path / "a.ipynb"], tmp_path, drawn={})
         return index.read_text(encoding="utf-8")
 
     assert_is_text(index, text)
@@ -232,8 +236,9 @@ def test_titles_of_notebooks_are_text_on_the_index(text, tmp_path):
 @pytest.mark.parametrize("stem", ["javascript:alert(1)", '"><img src=x onerror=1>', "50% #1?"])
 def test_links_of_the_index_lead_to_the_page_whatever_its_name(stem, tmp_path):
     nbformat.write(nbformat.v4.new_notebook(), tmp_path / f"{stem}.ipynb")
-    page, index = publish.make_site([tmp_path / f"{stem}.ipynb"], tmp_path)
-    (address,) = re.findall('href="([^"]*)"', index.read_text(encoding="utf-8"))
+    page, _, index = publish.make_site([tmp_path / f"{stem}.ipynb"], tmp_path, drawn={})
+    listed = index.read_text(encoding="utf-8").split('<ol class="notebooks">')[1]
+    address = re.search('href="([^"]*)"', listed).group(1)
     parts = urlsplit(address)
     assert (parts.scheme, parts.query, parts.fragment) == ("", "", "")
     assert unquote(parts.path) == page.name == f"{stem}.html"

@@ -1,0 +1,293 @@
+"""The course as a web site: pages that ask nothing of other hosts, with explorers that answer.
+
+Needs nbconvert and latex2mathml, which requirements.txt brings.
+"""
+
+import ast
+import base64
+import html
+import io
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+from resnet_helpers.live import EXPLORERS, Drawn, nearest
+from resnet_helpers.runs.files import written_whole
+
+TITLE = "Learn ResNet in four notebooks"
+ASSETS = Path(__file__).parent / "assets"
+SUFFIX = ".html"
+MATH = re.compile(r"```.*?```|`[^`]*`|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$]+?)\$", re.DOTALL)
+LIVE = {"BlockExplorer": "block", "FunctionClassExplorer": "classes", "ModelExplorer": "model",
+        "PredictionBrowser": "predictions"}
+STILL = re.compile(rf"^({'|'.join(LIVE)}): ")
+
+
+def make_pages(notebooks, texts, out, drawn=None):
+    """A page for each notebook and text, a page with all explorers, and a front page.
+
+    Args:
+        notebooks, texts: paths of notebooks and of Markdown files, below one folder.
+        out: folder to write to.
+        drawn: {name: `Drawn`}; None draws all explorers, which takes a minute or two.
+
+    Yields:
+        The paths of the pages.
+    """
+    root = notebooks[0].parent
+    places = [path.relative_to(root).with_suffix(SUFFIX) for path in notebooks]
+    titles = {place: notebook_title(path) for place, path in zip(places, notebooks, strict=True)}
+    drawn = {name: Drawn(name) for name in EXPLORERS} if drawn is None else drawn
+    for name, explorer in drawn.items():
+        _write(out / f"live-{name}.js", explorer.script())
+    for name in ("live.js", "site.css"):
+        _write(out / name, (ASSETS / name).read_text(encoding="utf-8"))
+    _write(out / "notebook.css", notebook_styles())
+    for path, place in zip(notebooks, places, strict=True):
+        yield _write(out / place, notebook_page(path, place, titles, drawn))
+    for path in texts:
+        place = path.relative_to(root).with_suffix(SUFFIX)
+        titles[place] = path.stem.capitalize()
+        yield _write(out / place, _text_page(path, place, titles))
+    yield _write(out / "explorers.html", _explorers_page(drawn))
+    yield _write(out / "index.html", _front_page(titles, drawn, notebooks))
+
+
+def notebook_title(path):
+    """The first heading of a notebook; its file name if there is none."""
+    import nbformat
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            if heading := re.search(r"^# (.+)", cell.source, re.MULTILINE):
+                return heading.group(1).replace("`", "")
+    return path.stem
+
+
+# --- a notebook ---
+
+def notebook_page(path, place, titles, drawn):
+    """A notebook as a page: answers and solutions folded, explorers alive, formulas as MathML."""
+    import nbformat
+    from bs4 import BeautifulSoup
+    from nbconvert import HTMLExporter
+    notebook = nbformat.read(path, as_version=4)
+    _prepare(notebook)
+    body, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": path.stem}})
+    soup = BeautifulSoup(body, "html.parser")
+    for script in soup.find_all(["script", "link"]):
+        script.decompose()
+    _describe_pictures(soup, notebook.cells)
+    used = _bring_to_life(soup, notebook.cells, drawn)
+    _fold(soup)
+    for cell in soup.find_all("th"):
+        if not cell.get_text(strip=True):
+            cell.name = "td"
+    if soup.main:
+        soup.main.name = "div"  # the page has its own
+    return _page(titles[place], _main(soup), place, titles, used, is_notebook=True)
+
+
+def _prepare(notebook):
+    """Formulas become MathML; cells that answer a question are tagged, and shown code stays."""
+    asked = False
+    for cell in notebook.cells:
+        cell.metadata.pop("transient", None)  # which leaves code out, for slides
+        if cell.cell_type == "markdown":
+            asked = "**Predict" in cell.source
+            cell.source = with_mathml(cell.source)
+        elif asked and cell.metadata.get("jupyter", {}).get("outputs_hidden"):
+            cell.metadata.setdefault("tags", []).append("answer")
+
+
+def with_mathml(text):
+    """Markdown with its formulas as MathML, which browsers draw without any library."""
+    from latex2mathml.converter import convert
+
+    def replace(match):
+        if formula := match["block"] or match["inline"]:
+            display = "block" if match["block"] else "inline"
+            return convert(" ".join(formula.split()), display=display)
+        return match[0]  # code
+
+    return MATH.sub(replace, text)
+
+
+def _describe_pictures(soup, cells):
+    """Pictures get the words that the cells hold for readers who do not see them."""
+    words = [output.metadata.get("image/png", {}).get("alt", "") for cell in cells
+             for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    pictures = soup.select("img[src^='data:image/png']")
+    for picture, alt in zip(pictures, words, strict=True):
+        picture["alt"] = alt
+        picture["tabindex"] = "0"
+        picture["src"] = _lighter(picture["src"])
+
+
+def _lighter(address):
+    """A PNG as a data address with at most 256 colours: a third of the bytes, the same to the eye.
+    """
+    from PIL import Image
+    start, data = address.split(",", 1)
+    image = Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
+    file = io.BytesIO()
+    image.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
+    lighter = base64.b64encode(file.getvalue()).decode()
+    return f"{start},{min(lighter, data, key=len)}"
+
+
+def _bring_to_life(soup, cells, drawn):
+    """Explorers take the place of their pictures; returns the names of those on the page."""
+    from bs4 import BeautifulSoup
+    calls = [call for cell in cells if cell.cell_type == "code" for call in _calls(cell.source)]
+    used = []
+    for picture in soup.find_all("img", alt=STILL):
+        name = LIVE[STILL.match(picture["alt"])[1]]
+        if name in used or name not in drawn:
+            continue
+        traits = next((traits for called, traits in calls if LIVE.get(called) == name), {})
+        markup = drawn[name].markup(nearest(name, **traits))
+        output = picture.find_parent(class_="jp-OutputArea")
+        output.replace_with(BeautifulSoup(markup, "html.parser"))
+        used.append(name)
+    return used
+
+
+def _calls(source):
+    """[(name of an explorer, its arguments)] of the calls in a cell's code."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:  # a magic
+        return []
+    return [(node.func.id, {keyword.arg: ast.literal_eval(keyword.value)
+                            for keyword in node.keywords})
+            for node in ast.walk(tree) if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name) and node.func.id in LIVE]
+
+
+def _fold(soup):
+    """Answers and solutions become details that open with a click, Enter or Space."""
+    for selector, words in ((".celltag_answer .jp-Cell-outputWrapper", "Show the answer"),
+                            (".celltag_solution .jp-Cell-inputWrapper", "Show a solution")):
+        for part in soup.select(selector):
+            details = soup.new_tag("details")
+            summary = soup.new_tag("summary")
+            summary.string = words
+            part.wrap(details)
+            details.insert(0, summary)
+
+
+def _main(soup):
+    """What is inside the body, as HTML."""
+    return "".join(str(child) for child in soup.body.children)
+
+
+def notebook_styles():
+    """The styles of nbconvert's pages, without those that bring fonts."""
+    import nbformat
+    from bs4 import BeautifulSoup
+    from nbconvert import HTMLExporter
+    body, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook())
+    styles = BeautifulSoup(body, "html.parser").head.find_all("style")
+    return "\n".join(style.text for style in styles if "@font-face" not in style.text)
+
+
+# --- other pages ---
+
+def _text_page(path, place, titles):
+    from nbconvert.filters import markdown2html
+    body = markdown2html(path.read_text(encoding="utf-8"))
+    body = re.sub(r'<input class="task-list-item-checkbox"[^>]*>', "☐ ", body)
+    body = body.replace("<table>", '<div class="wide" tabindex="0"><table>').replace(
+        "</table>", "</table></div>").replace("<th></th>", "<td></td>")
+    return _page(titles[place], body, place, titles)
+
+
+def _explorers_page(drawn):
+    body = "<h1>The explorers</h1>" + "".join(
+        f"<h2>{EXPLORERS[name][0]}</h2>{explorer.markup(nearest(name))}"
+        for name, explorer in drawn.items())
+    return _page("The explorers", body, Path("explorers.html"), {}, list(drawn))
+
+
+def _front_page(titles, drawn, notebooks):
+    import nbformat
+    items = []
+    for (place, title), path in zip(titles.items(), notebooks, strict=False):
+        text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells[:3])
+        minutes = re.search(r"\*\*Time\*\*\D*(\d+)", text)
+        link = f'<a href="{quote(place.as_posix())}">{html.escape(title)}</a>'
+        items.append(f"<li>{link}{f' · {minutes[1]} minutes' if minutes else ''}</li>")
+    body = f"""<h1>{TITLE}</h1>
+<p class="lead">Why can a network of 152 layers be trained at all? Predict, turn the switches, and
+see for yourself: no GPU, nothing to install to read it.</p>
+<ol class="notebooks">{"".join(items[:4])}</ol>
+<p>Going on: {" ".join(f'<span class="more">{item[4:-5]}</span>' for item in items[4:])}</p>
+<p><strong>Read</strong> the pages above. <strong>Run</strong> the notebooks in JupyterLab, as the
+repository's README says. <strong>Teach</strong> with the
+<a href="TEACHING.html">teacher's guide</a>. Words: the <a href="GLOSSARY.html">glossary</a>.</p>"""
+    if "block" not in drawn:
+        return _page(TITLE, body, Path("index.html"), {})
+    numbers = nearest("block", use_1x1conv=True, strides=2, input_channels=3, num_channels=6)
+    body += f"""<h2>Try it: one plus sign</h2>
+<p>Switch <code>use_1x1conv</code> off and see what a residual block says when its two paths do not
+fit. There are <a href="explorers.html">more explorers</a>.</p>
+{drawn["block"].markup(numbers)}"""
+    return _page(TITLE, body, Path("index.html"), {}, ["block"])
+
+
+def _page(title, body, place, titles, live=(), is_notebook=False):
+    """A whole page: head, navigation, content, and the scripts of the explorers on it."""
+    up = "../" * (len(place.parts) - 1)
+    scripts = "".join(f'<script src="{up}live-{name}.js"></script>' for name in live)
+    scripts += f'<script src="{up}live.js"></script>' if live else ""
+    head = f'<link rel="stylesheet" href="{up}notebook.css">' if is_notebook else ""
+    body = re.sub(r'href="((?:\.\./|[\w-]+/)?[\w-]+)\.(?:ipynb|md)(#[^"]*)?"',
+                  rf'href="\1{SUFFIX}\2"', body)
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(title)}</title>{head}<link rel="stylesheet" href="{up}site.css">
+<script>{_THEME}</script></head>
+<body data-jp-theme-light="true"><header>{_navigation(place, titles, up, body)}</header>
+<main>{body}</main><footer>{_neighbours(place, titles, up)}</footer>{scripts}
+<script>{_LARGE}</script></body></html>
+"""
+
+
+def _navigation(place, titles, up, body):
+    """Home, and the sections of this page."""
+    sections = re.findall(r'<h2 id="([^"]+)">(.*?)<a ', body, re.DOTALL)
+    items = "".join(f'<li><a href="#{anchor}">{words}</a></li>' for anchor, words in sections)
+    contents = f"<details><summary>On this page</summary><ul>{items}</ul></details>"
+    contents = contents if items else ""
+    return f'<nav aria-label="site"><a href="{up}index.html">{TITLE}</a>{contents}</nav>'
+
+
+def _neighbours(place, titles, up):
+    """Links to the page before and the page after."""
+    order = list(titles)
+    if place not in order:
+        return ""
+    i = order.index(place)
+    links = []
+    for j, words in ((i - 1, "Previous"), (i + 1, "Next")):
+        if 0 <= j < len(order):
+            links.append(f'<a href="{up}{quote(order[j].as_posix())}">{words}: '
+                         f"{html.escape(titles[order[j]])}</a>")
+    return f'<nav aria-label="neighbours">{" ".join(links)}</nav>'
+
+
+def _write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+_THEME = ("if (matchMedia('(prefers-color-scheme: dark)').matches) addEventListener("
+          "'DOMContentLoaded', () => { document.body.dataset.jpThemeLight = 'false' })")
+_LARGE = """for (const img of document.querySelectorAll('main img[tabindex]')) {
+  const large = () => img.classList.toggle('large');
+  img.addEventListener('click', large);
+  img.addEventListener('keydown', e => { if (e.key === 'Enter') large() });
+}"""

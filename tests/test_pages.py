@@ -1,0 +1,93 @@
+"""The web site: formulas without a library, explorers as in JupyterLab, folded answers."""
+
+import functools
+import re
+
+import nbformat
+import pytest
+
+from resnet_helpers import live, pages, publish
+from resnet_helpers.widgets import BlockExplorer, FunctionClassExplorer, ModelExplorer
+
+WIDGETS = {"block": BlockExplorer, "classes": FunctionClassExplorer, "model": ModelExplorer}
+drawn = functools.cache(live.Drawn)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WIDGETS)
+def test_every_state_is_what_jupyterlab_shows(name):
+    explorer = WIDGETS[name]()
+    for numbers, traits in live.states(name):
+        with explorer.hold_trait_notifications():
+            for trait, value in traits.items():
+                setattr(explorer, trait, value)
+        _, _, text, changes = drawn(name).states[numbers]
+        assert drawn(name).picture(numbers) == explorer._drawing.value
+        assert text == explorer.text
+        assert drawn(name).table(numbers) == "".join(part.value for part in explorer.below)
+        assert list(changes) == [button.description for box in explorer.above
+                                 for button in box.children]
+    explorer.close()
+
+
+@pytest.mark.slow
+def test_buttons_that_mend_a_block_lead_to_one_that_works():
+    block, number = drawn("block"), 0
+    for numbers in block.states:
+        _, _, text, changes = block.states[numbers]
+        assert bool(changes) == ("output shape" not in text)
+        for to in changes.values():
+            number += 1
+            assert "output shape" in block.states[to][2]
+    assert number > 10
+
+
+@pytest.mark.slow
+def test_pieces_are_stored_once_and_the_data_is_small():
+    for name in WIDGETS:
+        assert len(set(drawn(name).parts)) == len(drawn(name).parts)
+        assert len(drawn(name).script().encode()) < 1.5e6
+
+
+def test_the_nearest_state_agrees_with_what_is_asked_for():
+    numbers = live.nearest("block", use_1x1conv=True, strides=2, input_channels=3, num_channels=6)
+    traits = dict(live.states("block"))[numbers]
+    assert (traits["use_1x1conv"], traits["strides"]) == (True, 2)
+    assert (traits["input_channels"], traits["num_channels"]) == (3, 6)
+
+
+def test_addresses_name_each_option():
+    for name, (_, axes, _) in live.EXPLORERS.items():
+        for axis in axes:
+            assert len(set(axis.values)) == len(axis.options) > 1, (name, axis.name)
+    assert live.BLOCK[0].values == ["0", "1"] and live.BLOCK[3].values[1] == "3-6"
+
+
+def test_formulas_become_mathml_and_code_stays():
+    text = pages.with_mathml("Let $f^*$ be $$x + g(x)$$ as in `$HOME` and\n```\n$a$\n```")
+    assert text.count("<math") == 2 and 'display="block"' in text
+    assert "`$HOME`" in text and "$a$" in text
+
+
+@pytest.mark.parametrize("path", publish.course_notebooks(publish.NOTEBOOKS),
+                         ids=lambda path: path.stem)
+def test_all_formulas_of_the_notebooks_are_understood(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            text = pages.with_mathml(cell.source)
+            formulas = re.findall(r"<math.*?</math>", text, re.DOTALL)
+            assert "\\" not in "".join(formulas)
+            assert "$" not in re.sub(r"`[^`]*`", "", text)
+
+
+def test_a_page_folds_answers_and_solutions_and_asks_no_other_host(tmp_path):
+    path = publish.NOTEBOOKS / "02_residual_block.ipynb"
+    place = path.relative_to(publish.NOTEBOOKS).with_suffix(".html")
+    page = pages.notebook_page(path, place, {place: "The residual block"}, {})
+    asked = path.read_text(encoding="utf-8").count('"outputs_hidden": true')
+    assert page.count("<summary>Show the answer</summary>") == asked > 5
+    assert page.count("<summary>Show a solution</summary>") == 8
+    assert "<title>The residual block</title>" in page and "<math" in page
+    assert not re.search(r'(src|<link[^>]*href)="(https?:)?//', page)
+    assert not re.search(r"@import|url\(['\"]?https?:", page)
+    assert "No description" not in page and 'alt=""' not in page
