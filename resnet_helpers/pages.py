@@ -76,8 +76,8 @@ def notebook_page(path, place, titles, drawn):
     soup = BeautifulSoup(body, "html.parser")
     for script in soup.find_all(["script", "link"]):
         script.decompose()
-    _describe_pictures(soup, notebook.cells)
-    used = _bring_to_life(soup, notebook.cells, drawn)
+    pictures = _describe_pictures(soup, notebook.cells)
+    used = _bring_to_life(pictures, notebook.cells, drawn)
     _fold(soup)
     for cell in soup.find_all("th"):
         if not cell.get_text(strip=True):
@@ -113,14 +113,18 @@ def with_mathml(text):
 
 
 def _describe_pictures(soup, cells):
-    """Pictures get the words that the cells hold for readers who do not see them."""
-    words = [output.metadata.get("image/png", {}).get("alt", "") for cell in cells
-             for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
+    """Pictures get the words that the cells hold for readers who do not see them.
+
+    Returns [(picture, its output)] of the notebook, in order.
+    """
+    outputs = [output for cell in cells for output in cell.get("outputs", [])
+               if "image/png" in output.get("data", {})]
     pictures = soup.select("img[src^='data:image/png']")
-    for picture, alt in zip(pictures, words, strict=True):
-        picture["alt"] = alt
+    for picture, output in zip(pictures, outputs, strict=True):
+        picture["alt"] = output.metadata.get("image/png", {}).get("alt", "")
         picture["tabindex"] = "0"
         picture["src"] = _lighter(picture["src"])
+    return list(zip(pictures, outputs, strict=True))
 
 
 def _lighter(address):
@@ -135,19 +139,20 @@ def _lighter(address):
     return f"{start},{min(lighter, data, key=len)}"
 
 
-def _bring_to_life(soup, cells, drawn):
+def _bring_to_life(pictures, cells, drawn):
     """Explorers take the place of their pictures; returns the names of those on the page."""
     from bs4 import BeautifulSoup
     calls = [call for cell in cells if cell.cell_type == "code" for call in _calls(cell.source)]
     used = []
-    for picture in soup.find_all("img", alt=STILL):
-        name = LIVE[STILL.match(picture["alt"])[1]]
-        if name in used or name not in drawn:
+    for picture, output in pictures:
+        found = STILL.match(output.data.get("text/plain", ""))
+        name = LIVE[found[1]] if found else None
+        if name not in drawn or name in used:
             continue
-        traits = next((traits for called, traits in calls if LIVE.get(called) == name), {})
+        traits = next((traits for called, traits in calls if LIVE[called] == name), {})
         markup = drawn[name].markup(nearest(name, **traits))
-        output = picture.find_parent(class_="jp-OutputArea")
-        output.replace_with(BeautifulSoup(markup, "html.parser"))
+        picture.find_parent(class_="jp-OutputArea").replace_with(
+            BeautifulSoup(markup, "html.parser"))
         used.append(name)
     return used
 
