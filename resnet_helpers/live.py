@@ -250,7 +250,7 @@ class Drawn:
         form = "".join(_control(self.name, axis, i)
                        for axis, i in zip(self.axes, numbers, strict=True))
         return (f'<section class="live" data-live="{self.name}" aria-label="{self.name} explorer">'
-                f'<form>{form}</form><p class="mend"></p><div class="picture">'
+                f'<form>{form}</form><p class="mend"></p><div class="picture" tabindex="0">'
                 f'{self.picture(numbers)}</div><div class="table">{self.table(numbers)}</div>'
                 f'<p role="status" aria-live="polite">{html.escape(self.states[numbers][2])}</p>'
                 f"</section>")

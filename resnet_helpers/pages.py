@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from resnet_helpers.live import EXPLORERS, Drawn, nearest
-from resnet_helpers.runs.files import written_whole
+from resnet_helpers.runs.files import write_page
 
 TITLE = "Learn ResNet in four notebooks"
 ASSETS = Path(__file__).parent / "assets"
@@ -39,18 +39,18 @@ def make_pages(notebooks, texts, out, drawn=None):
     titles = {place: notebook_title(path) for place, path in zip(places, notebooks, strict=True)}
     drawn = {name: Drawn(name) for name in EXPLORERS} if drawn is None else drawn
     for name, explorer in drawn.items():
-        _write(out / f"live-{name}.js", explorer.script())
+        write_page(out / f"live-{name}.js", explorer.script())
     for name in ("live.js", "site.css"):
-        _write(out / name, (ASSETS / name).read_text(encoding="utf-8"))
-    _write(out / "notebook.css", notebook_styles())
+        write_page(out / name, (ASSETS / name).read_text(encoding="utf-8"))
+    write_page(out / "notebook.css", notebook_styles())
     for path, place in zip(notebooks, places, strict=True):
-        yield _write(out / place, notebook_page(path, place, titles, drawn))
+        yield write_page(out / place, notebook_page(path, place, titles, drawn))
     for path in texts:
         place = path.relative_to(root).with_suffix(SUFFIX)
         titles[place] = path.stem.capitalize()
-        yield _write(out / place, _text_page(path, place, titles))
-    yield _write(out / "explorers.html", _explorers_page(drawn))
-    yield _write(out / "index.html", _front_page(titles, drawn, notebooks))
+        yield write_page(out / place, _text_page(path, place, titles))
+    yield write_page(out / "explorers.html", _explorers_page(drawn))
+    yield write_page(out / "index.html", _front_page(titles, drawn, notebooks))
 
 
 def notebook_title(path):
@@ -280,13 +280,6 @@ def _neighbours(place, titles, up):
             links.append(f'<a href="{up}{quote(order[j].as_posix())}">{words}: '
                          f"{html.escape(titles[order[j]])}</a>")
     return f'<nav aria-label="neighbours">{" ".join(links)}</nav>'
-
-
-def _write(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
 
 
 _THEME = ("if (matchMedia('(prefers-color-scheme: dark)').matches) addEventListener("

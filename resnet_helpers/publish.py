@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from resnet_helpers.runs.files import written_whole
+from resnet_helpers.runs.files import write_page
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 ASSETS = "assets"  # the folder beside the pages with what they load while they are read
@@ -84,7 +84,7 @@ def make_slides(paths, out):
         body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
         shown = [cell for cell in notebook.cells
                  if cell.metadata.get("slideshow", {}).get("slide_type") != "skip"]
-        yield _write(out / place.with_suffix(".slides.html"), _with_descriptions(body, shown))
+        yield write_page(out / place.with_suffix(".slides.html"), _with_descriptions(body, shown))
 
 
 def make_copies(paths, out):
@@ -99,10 +99,10 @@ def make_copies(paths, out):
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
             cell.source = FOLDED_SOLUTION.sub("", WORDS_ON_SOLUTIONS.sub("", cell.source))
-        yield _write(out / _page_place(path, paths), nbformat.writes(notebook) + "\n")
+        yield write_page(out / _page_place(path, paths), nbformat.writes(notebook) + "\n")
     for path in _texts(paths):
         if path.name != GUIDE:
-            yield _write(out / path.name, path.read_text(encoding="utf-8"))
+            yield write_page(out / path.name, path.read_text(encoding="utf-8"))
 
 
 def make_worksheet(paths, out):
@@ -125,7 +125,7 @@ def make_worksheet(paths, out):
                 words = question.replace("**Predict", f"**{section} Predict", 1)
                 parts.append(f'<section>{markdown2html(with_mathml(words))}'
                              '<div class="lines"></div></section>')
-    yield _write(out / "predictions.html", _SHEET.format("".join(parts)))
+    yield write_page(out / "predictions.html", _SHEET.format("".join(parts)))
 
 
 _SHEET = """<!DOCTYPE html>
@@ -181,13 +181,6 @@ def _with_descriptions(body, cells):
                   for output in cell.get("outputs", []) if "image/png" in output.get("data", {})])
     return re.sub('alt="No description has been provided for this image"',
                   lambda _: f'alt="{html.escape(next(words, ""))}"', body)
-
-
-def _write(path, text):
-    path.parent.mkdir(exist_ok=True)
-    with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
 
 
 if __name__ == "__main__":

@@ -93,3 +93,11 @@ def picture_obstacle(path):
 def picture_kind(path):
     """What the ending of a file's name says about a picture: "png", "svg", ..."""
     return path.suffix[1:].lower() or "png"
+
+
+def write_page(path, text):
+    """Write a text whole, in a folder that is made if it is not there; returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path

@@ -76,7 +76,7 @@ def test_an_address_a_click_and_a_key_choose_a_state(visit):
     page.locator("[data-live=block] .mend button", has_text="use_1x1conv=True").click()
     explorer.use_1x1conv = True
     assert status(page) == explorer.text and "use_1x1conv=1" in page.url
-    page.get_by_label("use_1x1conv").focus()
+    page.get_by_role("checkbox", name="use_1x1conv").focus()
     page.keyboard.press("Space")
     explorer.use_1x1conv = False
     assert status(page) == explorer.text
