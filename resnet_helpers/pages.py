@@ -88,7 +88,9 @@ def notebook_page(path, place, titles, drawn):
 
 
 def _prepare(notebook):
-    """Formulas become MathML; cells that answer a question are tagged, and shown code stays."""
+    """Formulas become MathML, cells that answer a question are tagged, folded asserts go."""
+    notebook.cells = [cell for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])
+                      or not cell.metadata.get("jupyter", {}).get("source_hidden")]
     asked = False
     for cell in notebook.cells:
         cell.metadata.pop("transient", None)  # which leaves code out, for slides
