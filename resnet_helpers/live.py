@@ -3,7 +3,6 @@
 What a page shows is what JupyterLab shows: pictures, sentences and tables are those of the widgets.
 """
 
-import ast
 import functools
 import html
 import itertools
@@ -116,12 +115,8 @@ def by_widget(explorer_class):
         with explorer.hold_trait_notifications():
             for trait, value in traits.items():
                 setattr(explorer, trait, value)
-        changes = {}
-        for button in (button for box in explorer.above for button in box.children):
-            pairs = button.description.removeprefix("Set ").split(", ")
-            changes[button.description] = {
-                trait: ast.literal_eval(value) for trait, value in
-                (pair.split("=") for pair in pairs)}
+        remedies = getattr(explorer, "remedies", {})
+        changes = {f"Set {words}": change for words, change in remedies.items()}
         table = "".join(widget.value for widget in explorer.below)
         return Shown(explorer._drawing.value, explorer.text, table, changes)
 
@@ -160,14 +155,18 @@ def by_recordings():
     """A function of one or two runs and an epoch that shows their curves so far."""
     recordings = {name: load_recording(recording) for name, recording in RUNS.items()}
 
+    @functools.cache
+    def limits_of(*names):  # the same in all epochs
+        axes = draw_runs({name: recordings[name] for name in names}).axes
+        return [(ax.get_xlim(), ax.get_ylim()) for ax in axes]
+
     def show(run, other, epoch):
         whole = {name: recordings[name] for name in (run, other) if name in recordings}
-        limits = [(ax.get_xlim(), ax.get_ylim()) for ax in draw_runs(whole).axes]
         so_far = {name: replace(history, records=[record for record in history.records
                                                   if record.epoch <= epoch])
                   for name, history in whole.items()}
         figure = draw_runs(so_far)
-        for ax, (xlim, ylim) in zip(figure.axes, limits, strict=True):
+        for ax, (xlim, ylim) in zip(figure.axes, limits_of(*whole), strict=True):
             ax.set(xlim=xlim, ylim=ylim)
         text = "; ".join(f"{name} after {epoch} epochs: training loss {history.train_loss:.3f}, "
                          f"test accuracy {history.test_acc:.3f}"

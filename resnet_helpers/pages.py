@@ -84,7 +84,7 @@ def notebook_page(path, place, titles, drawn):
             cell.name = "td"
     if soup.main:
         soup.main.name = "div"  # the page has its own
-    return _page(titles[place], _main(soup), place, titles, used, is_notebook=True)
+    return _page(titles[place], soup.body.decode_contents(), place, titles, used, is_notebook=True)
 
 
 def _prepare(notebook):
@@ -181,11 +181,6 @@ def _fold(soup):
             summary.string = words
             part.wrap(details)
             details.insert(0, summary)
-
-
-def _main(soup):
-    """What is inside the body, as HTML."""
-    return "".join(str(child) for child in soup.body.children)
 
 
 def notebook_styles():

@@ -76,7 +76,7 @@ def make_slides(paths, out):
     """A slide show per notebook; yields their paths."""
     import nbformat
     from nbconvert import SlidesExporter
-    urls = _urls(out, "reveal", "mathjax", "jquery", "requirejs")
+    urls = _urls(out)
     for path in paths:
         place = _page_place(path, paths)
         exporter = SlidesExporter(**_seen_from(place, urls), reveal_number="c/t")
@@ -157,19 +157,16 @@ def _seen_from(place, urls):
     return {name: "../" * (len(place.parts) - 1) + url for name, url in urls.items()}
 
 
-def _urls(out, *names):
-    """Arguments of an exporter whose pages load the copies in OUT/assets, if they are there."""
+def _urls(out):
+    """Arguments of an exporter whose slides load the copies in OUT/assets, if they are there."""
     folder = Path(ASSETS, "node_modules")
-    if not all((out / folder / LOCAL[name]).exists() for name in names):
-        print(f"the pages will need a network, for {', '.join(names)}; --help says how to do "
+    if not all((out / folder / place).exists() for place in LOCAL.values()):
+        print(f"the pages will need a network, for {', '.join(LOCAL)}; --help says how to do "
               f"without", file=sys.stderr)
         return {}
-    urls = {name: (folder / LOCAL[name]).as_posix() for name in names}
-    arguments = {"mathjax_url": urls["mathjax"] + MATHJAX_OPTIONS, "jquery_url": urls["jquery"],
-                 "require_js_url": urls["requirejs"]}
-    if "reveal" in urls:
-        arguments["reveal_url_prefix"] = urls["reveal"]
-    return arguments
+    urls = {name: (folder / place).as_posix() for name, place in LOCAL.items()}
+    return {"mathjax_url": urls["mathjax"] + MATHJAX_OPTIONS, "jquery_url": urls["jquery"],
+            "require_js_url": urls["requirejs"], "reveal_url_prefix": urls["reveal"]}
 
 
 def _with_descriptions(body, cells):

@@ -37,7 +37,12 @@ class BlockExplorer(Explorer):
         size: height and width of the image in pixels, 1 to 56.
         shortcut_kernel_size: 1 for the true 1x1 convolution, 3 for the article's.
         image: which image goes in: a class name of Fashion-MNIST.
+
+    Attributes:
+        remedies: what would mend the block, {words: {trait: value}}; empty if it works.
     """
+
+    remedies = {}
 
     use_1x1conv = traitlets.Bool(False)
     strides = OneOf((1, 2), 1)
@@ -72,14 +77,15 @@ class BlockExplorer(Explorer):
 
     def _offer(self, remedies):
         """A button for each change that would make the block work; none if it works."""
+        self.remedies = {_words(change): change for change in remedies}
         old = self._mending.children
         self._mending.children = [self._button(change) for change in remedies]
         for widget in old:
             close_all(widget)
 
     def _button(self, change):
-        call = ", ".join(f"{name}={value}" for name, value in change.items())
-        button = widgets.Button(description=f"Set {call}", tooltip=f"mends the block: {call}",
+        words = _words(change)
+        button = widgets.Button(description=f"Set {words}", tooltip=f"mends the block: {words}",
                                 layout=FITTING)
         button.on_click(functools.partial(self._set, change))
         return button
@@ -88,6 +94,11 @@ class BlockExplorer(Explorer):
         with self.hold_trait_notifications():
             for name, value in change.items():
                 setattr(self, name, value)
+
+
+def _words(change):
+    """A change of some traits as it stands in a call: "strides=1, num_channels=3"."""
+    return ", ".join(f"{name}={value}" for name, value in change.items())
 
 
 def describe_block(costs, use_1x1conv, strides):
