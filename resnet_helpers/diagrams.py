@@ -250,12 +250,16 @@ def _draw_down(ax, x, heights):
 def _draw_way_past(ax, x):
     """The shortcut of the residual block, round its layers to the addition."""
     right, start = x + LAYER_WIDTH / 2 + 0.5, 4.62
-    ax.plot([x, right, right, x + 0.2], [start, start, SUM_HEIGHT, SUM_HEIGHT], color=BLUE,
-            linewidth=3, zorder=1)
-    ax.plot([x + 0.27], [SUM_HEIGHT], "<", color=BLUE, markersize=10, zorder=2)
-    ax.plot([x], [SUM_HEIGHT], "o", color=BLUE, markersize=24, zorder=2)
-    ax.text(x, SUM_HEIGHT - 0.01, "+", **CENTRED, fontsize=20, color=WHITE, weight="bold", zorder=3)
+    _draw_to_the_addition(ax, x, right, start, SUM_HEIGHT, size=24, fontsize=20)
     ax.text(right + 0.1, 3.1, "shortcut:\nx, as it is", va="center", fontsize=13, color=BLUE)
+
+
+def _draw_to_the_addition(ax, x, right, start, end, size, fontsize):
+    """A line from x out to `right`, down, and back to a plus of this size at height `end`."""
+    ax.plot([x, right, right, x + 0.2], [start, start, end, end], color=BLUE, linewidth=3, zorder=1)
+    ax.plot([x + 0.27], [end], "<", color=BLUE, markersize=10, zorder=2)
+    ax.plot([x], [end], "o", color=BLUE, markersize=size, zorder=2)
+    ax.text(x, end - 0.01, "+", **CENTRED, fontsize=fontsize, color=WHITE, weight="bold", zorder=3)
 
 
 # --- a block ---
@@ -446,11 +450,7 @@ def _draw_block_to_scale(ax, x, title, convolutions):
     ax.add_collection(PolyCollection(corners, facecolor=PALE_BLUE, edgecolor=BLACK, linewidth=1.2,
                                      zorder=2))
     right = x + INCH_PER_CHANNEL * WIDE / 2 + 0.3
-    ax.plot([x, right, right, x + 0.2], [3.93, 3.93, ADDITION, ADDITION], color=BLUE, linewidth=3,
-            zorder=1)
-    ax.plot([x + 0.27], [ADDITION], "<", color=BLUE, markersize=10, zorder=2)
-    ax.plot([x], [ADDITION], "o", color=BLUE, markersize=22, zorder=2)
-    ax.text(x, ADDITION - 0.01, "+", **CENTRED, fontsize=19, color=WHITE, weight="bold", zorder=3)
+    _draw_to_the_addition(ax, x, right, 3.93, ADDITION, size=22, fontsize=19)
 
 
 def _draw_arrows_down(ax, x, tops):

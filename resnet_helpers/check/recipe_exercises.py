@@ -5,9 +5,9 @@ import math
 import torch
 
 from resnet_helpers.check.verdicts import (
-    Wrong,
     call,
     close,
+    diagnose,
     exercise,
     expect,
     expect_function,
@@ -119,24 +119,21 @@ def _expect_mirrored(Y, X, flips):
     mirrored = flips[:, None, None, None]
     if close(Y, torch.where(mirrored, X.flip(-1), X)):
         return
-    mistakes = (
+    diagnose(Y, (
         ("upside_down", "the right images are mirrored, but top to bottom. The width is the last "
-         "dimension, -1.", torch.where(mirrored, X.flip(-2), X)),
+         "dimension, -1.", lambda: torch.where(mirrored, X.flip(-2), X)),
         ("turned", "the right images are turned by half a turn: only the width is to be mirrored.",
-         torch.where(mirrored, X.flip(-1, -2), X)),
+         lambda: torch.where(mirrored, X.flip(-1, -2), X)),
         ("others_mirrored", "the other way round: those images are mirrored that flips says to "
-         "leave alone.", torch.where(mirrored, X, X.flip(-1))),
+         "leave alone.", lambda: torch.where(mirrored, X, X.flip(-1))),
         ("all_mirrored", f"all images are mirrored, where flips names {int(flips.sum())} of "
-         f"{len(flips)}.", X.flip(-1)),
+         f"{len(flips)}.", lambda: X.flip(-1)),
         ("order_changed", "the images have changed places. flip(0) turns the order of the batch "
-         "round, and labels would no longer fit.", X.flip(0)),
+         "round, and labels would no longer fit.", lambda: X.flip(0)),
         ("not_mirrored", "the images come out as they went in. X.flip(-1) returns a new tensor and "
-         "leaves X as it is: use what it returns.", X),
-    )
-    for code, message, what_it_gives in mistakes:
-        expect(not close(Y, what_it_gives), code, message)
-    raise Wrong("not_right", "some images are not what they should be. Send a batch of two small "
-                "images through your function, with flips True and False, and print both.")
+         "leaves X as it is: use what it returns.", lambda: X),
+    ), ("not_right", "some images are not what they should be. Send a batch of two small images "
+        "through your function, with flips True and False, and print both."))
 
 
 # --- a learning rate ---
