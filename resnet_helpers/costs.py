@@ -235,6 +235,7 @@ class StageCosts:
     activation_bytes: int
 
 
+@functools.lru_cache(maxsize=1)  # an explorer asks twice, for its picture and its table
 def model_costs(depth, size=224, num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """Shapes and costs of ResNet-`depth`, stage by stage, for one image of `size` x `size` pixels.
 

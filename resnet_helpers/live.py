@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from resnet_helpers.data import FASHION_MNIST_CLASSES, load_data_fashion_mnist
 from resnet_helpers.diagrams import draw_runs
 from resnet_helpers.experiments import train_small_net
-from resnet_helpers.plotting import to_svg
 from resnet_helpers.predictions import describe_image, describe_selection, draw_overview, predict
 from resnet_helpers.runs.recordings import load_recording
 from resnet_helpers.widgets import BlockExplorer, FunctionClassExplorer, ModelExplorer
@@ -141,8 +140,8 @@ def by_predictions():
             text += f" Image {image} of {len(indices)}: "
             text += f"{describe_image(predictions, names, indices[image - 1])}."
         text += " The network has 20 layers with shortcuts, and was trained on 6,000 images."
-        figure = draw_overview(predictions, names, true, predicted, page, chosen)
-        return Shown(to_svg(figure, text), text)
+        sketch = draw_overview(predictions, names, true, predicted, page, chosen)
+        return Shown(sketch.svg(text), text)
 
     def show(true, predicted, image):
         count = min(8, len(predictions.select(true, predicted)))
@@ -155,23 +154,15 @@ def by_recordings():
     """A function of one or two runs and an epoch that shows their curves so far."""
     recordings = {name: load_recording(recording) for name, recording in RUNS.items()}
 
-    @functools.cache
-    def limits_of(*names):  # the same in all epochs
-        axes = draw_runs({name: recordings[name] for name in names}).axes
-        return [(ax.get_xlim(), ax.get_ylim()) for ax in axes]
-
     def show(run, other, epoch):
         whole = {name: recordings[name] for name in (run, other) if name in recordings}
         so_far = {name: replace(history, records=[record for record in history.records
                                                   if record.epoch <= epoch])
                   for name, history in whole.items()}
-        figure = draw_runs(so_far)
-        for ax, (xlim, ylim) in zip(figure.axes, limits_of(*whole), strict=True):
-            ax.set(xlim=xlim, ylim=ylim)
         text = "; ".join(f"{name} after {epoch} epochs: training loss {history.train_loss:.3f}, "
                          f"test accuracy {history.test_acc:.3f}"
                          for name, history in so_far.items()) + "."
-        return Shown(to_svg(figure, text), text)
+        return Shown(draw_runs(whole, until=epoch).svg(text), text)
 
     return show
 

@@ -1,16 +1,14 @@
 """Figures in one style: live curves (`Animator`), lines (`plot`), images (`show_images`).
 
-For notebooks, scripts and the explorers. Figures of `Animator`, `subplots` and `drawing` are
+For notebooks and scripts; explorers draw a `Sketch`. Figures of `Animator` and `subplots` are
 unknown to pyplot: nothing appears twice at the end of a cell, and threads may draw. Those of
 `plot` and `show_images` are pyplot's. matplotlib is imported when the first figure is made.
 """
 
 import contextlib
 import functools
-import html
 import io
 import math
-import re
 import sys
 import threading
 import time
@@ -27,10 +25,11 @@ PALETTE = (BLACK, PINK, GREEN, SKY, YELLOW, BLUE, ORANGE)
 WHITE, GREY, PALE_GREY, PALE_BLUE = "#ffffff", "#6b6b6b", "#f4f4f4", "#e3f1fa"
 TEXT_GREEN, TEXT_ORANGE = "#007F5C", "#B84F00"  # the same hues, dark enough for words on white
 GRID = "#DDDDDD"
+FONTS = "'DejaVu Sans', Verdana, sans-serif"  # equally wide, the first two
 FORMATS = ("-", "--", "-.", ":")  # of curves, in this order
 RUN_CURVES = ("train loss", "train acc", "test acc")  # of a training run, in this order
 
-# What `to_svg` makes of these colours under a dark JupyterLab theme: light on dark, the same hue.
+# What becomes of these colours under a dark JupyterLab theme: light on dark, the same hue.
 DARK = {
     BLUE: "#56B4E9", ORANGE: "#FF9A4D", GREEN: "#2FD4A7", BLACK: "#F0F0F0",
     TEXT_GREEN: "#2FD4A7", TEXT_ORANGE: "#FF9A4D", WHITE: "#111111", GREY: "#B0B0B0",
@@ -108,32 +107,16 @@ def _figure_class():
     return PictureFigure
 
 
-def drawing(width, height):
-    """An empty figure to draw on, whose coordinates are inches from the lower left.
-
-    Args:
-        width, height: in inches.
-
-    Returns:
-        (fig, axes): a Figure unknown to pyplot, and Axes that fill it and have no frame.
-    """
-    from matplotlib.figure import Figure
+def empty_figure(width, height):
+    """A Figure of so many inches, unknown to pyplot, with nothing on it."""
     with _settings(style()):
-        fig = Figure(figsize=(width, height), dpi=PIXELS_PER_INCH)
-        ax = fig.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(0, width), ylim=(0, height))
-    ax.axis("off")
-    return fig, ax
+        return _figure_class()(figsize=(width, height), dpi=PIXELS_PER_INCH)
 
 
-def draw_pixels(ax, rgb, extent, zorder=0):
-    """A picture in a `drawing`, each of its pixels a rectangle.
-
-    Args:
-        rgb: array (height, width, 3), the first row on top.
-        extent: (left, right, bottom, top) in inches.
-    """
-    ax.imshow(rgb, extent=extent, interpolation="none", aspect="auto", zorder=zorder)
+def rgb(color):
+    """Red, green and blue of a colour, an array (3,) of numbers from 0 to 1."""
+    from matplotlib.colors import to_rgb
+    return np.array(to_rgb(color))
 
 
 def zero_centred():
@@ -163,57 +146,6 @@ def to_png(fig, scale=2):
     file = io.BytesIO()
     fig.savefig(file, format="png", dpi=scale * PIXELS_PER_INCH)
     return file.getvalue()
-
-
-def to_svg(fig, alt):
-    """The figure as an <svg> element for a page, at most as wide as the figure and the page.
-
-    It takes a fraction of the time of a PNG, stays sharp at any zoom, and follows JupyterLab's
-    theme: the colours of `DARK` change with it, and the paper is the page's.
-
-    Args:
-        alt: what screen readers say.
-    """
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    file, dpi, has_paper = io.StringIO(), fig.dpi, fig.patch.get_visible()
-    fig.patch.set_visible(False)
-    try:
-        with _settings({"svg.fonttype": "none", "svg.hashsalt": "resnet_helpers"}):
-            # savefig would draw everything twice
-            FigureCanvasSVG(fig).print_svg(file, metadata={"Date": None})
-    finally:
-        fig.patch.set_visible(has_paper)
-        fig.set_dpi(dpi)
-    picture = file.getvalue()
-    picture = picture[picture.index("<svg"):]
-    view_box = re.search(r'viewBox="[^"]*"', picture).group()
-    for element in ("metadata", "style"):
-        picture = re.sub(f"<{element}[^>]*>.*?</{element}>", "", picture, flags=re.DOTALL)
-    width = round(fig.get_size_inches()[0] * PIXELS_PER_INCH)
-    opening = (
-        f'<svg class="rh-picture" role="img" aria-label="{html.escape(alt)}" {view_box} '
-        f'style="width: {width}px; max-width: 100%; height: auto; display: block">')
-    content = re.sub(r"(\.\d{2})\d{3,}", r"\1", picture[picture.index(">") + 1:])  # of a pixel
-    return _SVG_STYLE + opening + re.sub(r'style="[^"]*"', _with_theme, content)
-
-
-def _with_theme(style):
-    """A style attribute (a match) whose colours follow the theme."""
-    return _HEX_COLOUR.sub(_themed_colour, style.group())
-
-
-def _themed_colour(match):
-    colour = match.group().lower()
-    return f"var(--rh-{colour[1:]}, {colour})" if colour in _DARK else colour
-
-
-_DARK = {light.lower(): dark.lower() for light, dark in DARK.items()}
-_HEX_COLOUR = re.compile(r"(?<=: )#[0-9a-fA-F]{6}\b")
-# Black is what matplotlib does not write out. The style holds for the whole page, hence its names.
-_SVG_STYLE = (
-    "<style>.rh-picture { fill: var(--rh-000000, #000000); background: var(--rh-ffffff, #ffffff); "
-    'stroke-linejoin: round; stroke-linecap: butt } [data-jp-theme-light="false"] { '
-    + "; ".join(f"--rh-{light[1:]}: {dark}" for light, dark in _DARK.items()) + " }</style>")
 
 
 # --- live curves ---

@@ -1,6 +1,6 @@
 """What a net says to every image: probabilities, the confusion matrix, pictures and sentences.
 
-For notebook 4 and the `PredictionBrowser`. Each `draw_...` returns a Figure.
+For notebook 4 and the `PredictionBrowser`. Each `draw_...` returns a `Sketch`.
 """
 
 import functools
@@ -22,9 +22,8 @@ from resnet_helpers.plotting import (
     TEXT_GREEN,
     TEXT_ORANGE,
     WHITE,
-    draw_pixels,
-    drawing,
 )
+from resnet_helpers.sketch import CENTRED, Sketch
 from resnet_helpers.training import expect_examples, move_to
 
 PAGE = 8  # images shown at once
@@ -260,9 +259,9 @@ def draw_images(predictions, class_names, indices, chosen=None):
         indices: of the images.
         chosen: the one to mark, counted from 0 within the row.
     """
-    fig, ax = drawing(8.4, ROW_HEIGHT)
-    _add_images(ax, (0, 0), predictions, class_names, indices, chosen)
-    return fig
+    sketch = Sketch(8.4, ROW_HEIGHT)
+    _add_images(sketch, (0, 0), predictions, class_names, indices, chosen)
+    return sketch
 
 
 def draw_probabilities(predictions, class_names, index=None):
@@ -271,9 +270,9 @@ def draw_probabilities(predictions, class_names, index=None):
     Args:
         index: of the image; None draws a note that there is none.
     """
-    fig, ax = drawing(BARS_WIDTH, _bars_height(predictions))
-    _add_probabilities(ax, (0, 0), predictions, class_names, index)
-    return fig
+    sketch = Sketch(BARS_WIDTH, _bars_height(predictions))
+    _add_probabilities(sketch, (0, 0), predictions, class_names, index)
+    return sketch
 
 
 def draw_overview(predictions, class_names, true, predicted, indices, chosen=None):
@@ -287,26 +286,20 @@ def draw_overview(predictions, class_names, true, predicted, indices, chosen=Non
     top = max(side + 1.15, _bars_height(predictions))
     note, width = 0.35, max(8.6, side + 1.3 + BARS_WIDTH)
     height = note + ROW_HEIGHT + 0.1 + top
-    fig, ax = drawing(width, height)
+    sketch = Sketch(width, height)
     corner = (1.0, height - side - 1.1)
-    _add_confusion(ax, corner, predictions, class_names, true, predicted)
+    _add_confusion(sketch, corner, predictions, class_names, true, predicted)
     index = None if chosen is None else indices[chosen]
     corner = (side + 1.2, height - _bars_height(predictions))
-    _add_probabilities(ax, corner, predictions, class_names, index)
-    _add_text(ax, width / 2, note / 2, "the surest first; below each image: true class, "
-              "predicted class and its probability", 11, color=GREY)
-    _add_images(ax, (0.1, note), predictions, class_names, indices, chosen)
-    return fig
+    _add_probabilities(sketch, corner, predictions, class_names, index)
+    sketch.text(width / 2, note / 2, "the surest first; below each image: true class, predicted "
+                "class and its probability", 11, GREY, **CENTRED)
+    _add_images(sketch, (0.1, note), predictions, class_names, indices, chosen)
+    return sketch
 
 
 def _bars_height(predictions):
     return 1.6 + BAR * predictions.num_classes
-
-
-def _add_text(ax, x, y, text, size=9.5, **kwargs):
-    """Text that is never taken for a formula: a class may be called `$`."""
-    centred = {"ha": "center", "va": "center"}
-    ax.text(x, y, text, fontsize=size, parse_math=False, **{**centred, **kwargs})
 
 
 def _short(name, length=12):
@@ -318,96 +311,90 @@ def _sign(label, guess):
     return ("✓", TEXT_GREEN) if label == guess else ("✗", TEXT_ORANGE)
 
 
-def _add_images(ax, corner, predictions, class_names, indices, chosen):
+def _add_images(sketch, corner, predictions, class_names, indices, chosen):
     left, bottom = corner
     for i, index in enumerate(indices):
         x, top = left + (i + 0.5) * IMAGE_PITCH, bottom + ROW_HEIGHT
         label, guess, p = predictions.answer(index)
-        _add_image(ax, predictions.images[index], x, top - 0.5, THUMBNAIL)
+        _add_image(sketch, predictions.images[index], x, top - 0.5, THUMBNAIL)
         if i == chosen:
-            _add_frame(ax, x - 0.485, top - 0.985, 0.97, 0.97)
-        sign, colour = _sign(label, guess)
-        size = 10.5  # on narrow pages the row shrinks
-        _add_text(ax, x, bottom + 0.52, _short(class_names[label], 11), size)
-        _add_text(ax, x, bottom + 0.32, f"{sign} {_short(class_names[guess], 10)}", size,
-                  color=colour)
-        _add_text(ax, x, bottom + 0.12, f"{p:.2f}", size)
+            sketch.box(x, top - 0.5, 0.97, 0.97, line_width=2.5)
+        sign, color = _sign(label, guess)
+        words = (_short(class_names[label], 11), f"{sign} {_short(class_names[guess], 10)}",
+                 f"{p:.2f}")
+        for line, y, ink in zip(words, (0.52, 0.32, 0.12), (BLACK, color, BLACK), strict=True):
+            sketch.text(x, bottom + y, line, 10.5, ink, **CENTRED)
     if not len(indices):
-        _add_text(ax, left + 4.2, bottom + ROW_HEIGHT / 2, "no image here", 12, color=GREY)
+        sketch.text(left + 4.2, bottom + ROW_HEIGHT / 2, "no image here", 12, GREY, **CENTRED)
 
 
-def _add_probabilities(ax, corner, predictions, class_names, index):
+def _add_probabilities(sketch, corner, predictions, class_names, index):
     left, bottom = corner
     top = bottom + _bars_height(predictions)
     if index is None:
-        _add_text(ax, left + BARS_WIDTH / 2, top - 1.2, "no image here", 12, color=GREY)
+        sketch.text(left + BARS_WIDTH / 2, top - 1.2, "no image here", 12, GREY, **CENTRED)
         return
     label, guess, _ = predictions.answer(index)
-    _add_image(ax, predictions.images[index], left + 0.7, top - 0.7, 1.36)
+    _add_image(sketch, predictions.images[index], left + 0.7, top - 0.7, 1.36)
     sign, verdict = _sign(label, guess)
-    for y, heading, text, colour in (
+    for y, heading, words, color in (
             (top - 0.2, "true class", _short(class_names[label], 14), BLACK),
             (top - 0.8, "predicted", f"{sign} {_short(class_names[guess])}", verdict)):
-        _add_text(ax, left + 1.55, y, heading, ha="left", color=GREY)
-        _add_text(ax, left + 1.55, y - 0.22, text, 12, ha="left", weight="bold", color=colour)
-    start, ys = left + 1.05, top - 1.64 - BAR * np.arange(predictions.num_classes)
-    lengths = predictions.probabilities[index].double().numpy()
-    colours = [GREEN if c == label else ORANGE if c == guess else GREY
-               for c in range(predictions.num_classes)]
-    ax.hlines(ys, start, start + BAR_LENGTH * lengths, colors=colours, linewidth=9)
-    ax.plot([start, start], [ys[0] + BAR / 2, ys[-1] - BAR / 2], color=BLACK, linewidth=1)
-    for c, (y, length) in enumerate(zip(ys, lengths, strict=True)):
-        weight, end = "bold" if c in (label, guess) else "normal", start + BAR_LENGTH * length
-        _add_text(ax, start - 0.06, y, _short(class_names[c], 11), ha="right", weight=weight)
-        _add_text(ax, end + 0.05, y, f"{length:.2f}", ha="left", weight=weight)
-    _add_text(ax, start + BAR_LENGTH * lengths[label] + 0.42, ys[label], "◂ true", ha="left",
-              weight="bold", color=TEXT_GREEN)
+        sketch.text(left + 1.55, y, heading, 9.5, GREY, va="center")
+        sketch.text(left + 1.55, y - 0.22, words, 12, color, va="center", bold=True)
+    _add_bars(sketch, left + 1.05, top - 1.64, predictions.probabilities[index].tolist(),
+              class_names, label, guess)
 
 
-def _add_confusion(ax, corner, predictions, class_names, true, predicted):
+def _add_bars(sketch, left, top, lengths, class_names, label, guess):
+    """A bar for each class, from `left` to the right, its name before it and its number behind."""
+    for c, length in enumerate(lengths):
+        y, end, is_bold = top - BAR * c, left + BAR_LENGTH * length, c in (label, guess)
+        color = GREEN if c == label else ORANGE if c == guess else GREY
+        sketch.line([left, end], [y, y], color, 9)
+        sketch.text(left - 0.06, y, _short(class_names[c], 11), 9.5, ha="right", va="center",
+                    bold=is_bold)
+        sketch.text(end + 0.05, y, f"{length:.2f}", 9.5, va="center", bold=is_bold)
+        if c == label:
+            sketch.text(end + 0.42, y, "◂ true", 9.5, TEXT_GREEN, va="center", bold=True)
+    sketch.line([left, left], [top + BAR / 2, top - BAR * (len(lengths) - 0.5)], width=1)
+
+
+def _add_confusion(sketch, corner, predictions, class_names, true, predicted):
     """The counts on shades of blue, with the names to the left and above.
 
     Args:
         corner: the lower left one of the counts.
         true, predicted: the chosen row and column, None for all.
     """
-    from matplotlib.colors import to_rgb
     left, bottom = corner
     n, counts = predictions.num_classes, predictions.confusion.tolist()
     right, top, largest = left + n * CELL, bottom + n * CELL, max(map(max, counts))
-    shades = np.array([[shade_index(count, largest) for count in row] for row in counts])
-    blue = np.array(SHADES)[shades][..., None] * (1 - np.array(to_rgb(BLUE)))
-    draw_pixels(ax, 1 - blue, (left, right, bottom, top))
     for c, name in enumerate(class_names):
         y, x = top - (c + 0.5) * CELL, left + (c + 0.5) * CELL
-        _add_text(ax, left - 0.06, y, _short(name), ha="right",
-                  weight="bold" if c == true else "normal")
-        _add_text(ax, x, top + 0.06, _short(name), rotation=90, va="bottom",
-                  weight="bold" if c == predicted else "normal")
+        sketch.text(left - 0.06, y, _short(name), 9.5, ha="right", va="center", bold=c == true)
+        sketch.text(x, top + 0.06, _short(name), 9.5, va="center", rotation=90,
+                    bold=c == predicted)
         for guess, count in enumerate(counts[c]):
-            is_dark = shades[c, guess] == len(SHADES) - 1
-            _add_text(ax, left + (guess + 0.5) * CELL, y, str(count),
-                      color=WHITE if is_dark else BLACK)
-    _add_text(ax, (left + right) / 2, top + 1.0, "predicted class", color=GREY)
-    _add_text(ax, left - 0.06, top + 0.12, "true class", ha="right", color=GREY)
+            x, shade = left + (guess + 0.5) * CELL, SHADES[shade_index(count, largest)]
+            corners = [(x + a * CELL / 2, y + b * CELL / 2)
+                       for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+            sketch.polygons([corners], BLUE, opacity=shade)
+            sketch.text(x, y, count, 9.5, WHITE if shade == 1 else BLACK, **CENTRED)
+    sketch.text((left + right) / 2, top + 1.0, "predicted class", 9.5, GREY, **CENTRED)
+    sketch.text(left - 0.06, top + 0.12, "true class", 9.5, GREY, "right", "center")
     if (true, predicted) != (None, None):
         row, rows = (0, n) if true is None else (n - 1 - true, 1)
         column, columns = (0, n) if predicted is None else (predicted, 1)
-        _add_frame(ax, left + column * CELL, bottom + row * CELL, columns * CELL, rows * CELL)
+        sketch.box(left + (column + columns / 2) * CELL, bottom + (row + rows / 2) * CELL,
+                   columns * CELL, rows * CELL, line_width=2.5)
 
 
-def _add_frame(ax, left, bottom, width, height):
-    right, top = left + width, bottom + height
-    ax.plot([left, right, right, left, left], [bottom, bottom, top, top, bottom], color=BLACK,
-            linewidth=2.5)
-
-
-def _add_image(ax, image, x, y, side):
+def _add_image(sketch, image, x, y, side):
     """One image centred in a square of this side, from its darkest value to its brightest."""
     Z = image.detach().float().nan_to_num()
     Z = Z.unsqueeze(0) if Z.dim() == 2 else Z
     Z = (Z - Z.min()) / (Z.max() - Z.min()).clamp(min=1e-12)
-    # bytes: matplotlib takes them as they are
-    rgb = (255 * Z).byte().expand(3, -1, -1).permute(1, 2, 0).numpy()
-    height, width = side * np.array(rgb.shape[:2]) / max(rgb.shape[:2]) / 2
-    draw_pixels(ax, rgb, (x - width, x + width, y - height, y + height))
+    pixels = (255 * Z).byte().expand(3, -1, -1).permute(1, 2, 0).numpy()
+    height, width = side * np.array(pixels.shape[:2]) / max(pixels.shape[:2]) / 2
+    sketch.pixels(pixels, x - width, x + width, y - height, y + height)

@@ -1,19 +1,21 @@
 """The pictures of the notebooks: what they draw, in which colours, and what they say in words."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 from matplotlib import pyplot as plt
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
-from matplotlib.patches import Polygon
 from torch.optim import lr_scheduler
 
-from resnet_helpers import diagrams, pictures
+from resnet_helpers import pictures
 from resnet_helpers.costs import model_costs
 from resnet_helpers.data import FASHION_MNIST_CLASSES
 from resnet_helpers.diagrams import draw_class_fit
+from resnet_helpers.diagrams.block_kinds import INCH_PER_CHANNEL
 from resnet_helpers.function_classes import TARGETS, best_distances, fit_class
 from resnet_helpers.history import History, Progress
 from resnet_helpers.pictures import (
@@ -87,11 +89,12 @@ def test_losses_stand_over_their_depths_beside_that_of_guessing(shown):
 def test_regions_have_the_colours_of_their_family_and_f_star_is_black(shown):
     pictures.regions()
     ((fig, alt),) = shown
-    for ax, colour in zip(fig.axes, (ORANGE, BLUE), strict=True):
-        outlines = [patch for patch in ax.patches if isinstance(patch, Polygon)]
-        assert [to_hex(patch.get_edgecolor()) for patch in outlines] == 6 * [colour.lower()]
-        (star,) = (line for line in ax.lines if line.get_marker() == "*")
-        assert to_hex(star.get_color()) == BLACK
+    areas = [area for area in fig.axes[0].collections if isinstance(area, PolyCollection)]
+    outlines = [area for area in areas if len(area.get_paths()[0].vertices) > 100]
+    assert [to_hex(area.get_edgecolor()[0]) for area in outlines] == [
+        color.lower() for color in 6 * [ORANGE] + 6 * [BLUE]]
+    stars = [area for area in areas if len(area.get_paths()[0].vertices) == 11]
+    assert [to_hex(area.get_facecolor()[0]) for area in stars] == 2 * [BLACK]
     title, words = alt.splitlines()
     assert title == "Six regions and f*, not nested and nested"
     assert "not nested 3.04, 1.74, 0.29" in words and "; nested 2.05, 1.80, 1.58" in words
@@ -157,17 +160,17 @@ def test_losses_of_inserted_layers_begin_where_nothing_is_inserted(shown):
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_the_explorer_of_classes_has_the_same_colours(nested):
-    ax = draw_class_fit(fit_class(3, nested, noise=0.2)).axes[0]
-    colour, other = (BLUE, ORANGE) if nested else (ORANGE, BLUE)
-    circles = [to_hex(patch.get_edgecolor()) for patch in ax.patches]
-    assert circles == 3 * [colour.lower()]
-    curves = {to_hex(line.get_color()): line.get_linewidth() for line in ax.lines
-              if line.get_marker() in "os" and len(line.get_xdata()) == 3}
-    assert curves[colour.lower()] > curves[other.lower()]
-    crosses = [line for line in ax.lines if line.get_marker() == "X"]
-    stars = [line for line in ax.lines if line.get_marker() == "*"]
-    assert {to_hex(line.get_color()) for line in crosses} == {GREEN.lower()}
-    assert [to_hex(line.get_color()) for line in stars] == [BLACK]
+    svg = draw_class_fit(fit_class(3, nested, noise=0.2)).svg("")
+    color, other = (BLUE, ORANGE) if nested else (ORANGE, BLUE)
+    circles = re.findall(r"<circle [^>]*stroke:var\([^,]*, (#\w+)\)", svg)
+    assert circles == 3 * [color.lower()]
+    widths = {of: max(float(width) for width in re.findall(
+        rf"stroke:var\([^,]*, {of.lower()}\);stroke-width:([\d.]+)", svg.split("complexity k")[1]))
+        for of in (color, other)}
+    assert widths[color] > widths[other]
+    stars, crosses = (re.findall(rf'd="M[^L"]*(?:L[^LZ"]*){{{corners - 1}}}Z" style="fill:var'
+                                 rf'\([^,]*, (#\w+)', svg) for corners in (10, 12))
+    assert set(crosses) == {GREEN.lower()} and stars == [BLACK]
 
 
 # --- notebook 2 ---
@@ -248,10 +251,10 @@ def test_layers_of_both_blocks_are_as_wide_as_their_channels(shown):
     assert title == "A basic block beside a bottleneck"
     widths = []
     for column in fig.axes[0].collections:
-        for path in column.get_paths():
-            (a, _), (b, _), (c, _), (d, _) = path.vertices[:4]
-            widths.append([(b - a) / diagrams.INCH_PER_CHANNEL,
-                           (c - d) / diagrams.INCH_PER_CHANNEL])
+        if isinstance(column, PolyCollection) and len(column.get_paths()[0].vertices) == 5:
+            for path in column.get_paths():
+                (a, _), (b, _), (c, _), (d, _) = path.vertices[:4]
+                widths.append([(b - a) / INCH_PER_CHANNEL, (c - d) / INCH_PER_CHANNEL])
     assert widths == [pytest.approx(pair) for pair in (
         (256, 256), (256, 256), (256, 64), (64, 64), (64, 256))]
     kernels = [text.get_text() for text in fig.axes[0].texts if "conv" in text.get_text()]
@@ -439,7 +442,7 @@ def test_three_blocks_have_eight_paths_through_twelve_branches(shown):
     ((fig, alt),) = shown
     names = [text.get_text() for text in fig.axes[0].texts]
     for i in (1, 2, 3):  # once in the chain, and on half of the paths
-        assert names.count(f"$g_{i}$") == 1 + 4
+        assert names.count(f"g{'₀₁₂₃'[i]}") == 1 + 4
     assert alt.splitlines()[0] == "Three blocks and their paths"
 
 

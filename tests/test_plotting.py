@@ -1,19 +1,14 @@
 """The Animator outside and inside a notebook, plot and show_images, and what importing costs."""
 
 import base64
-import hashlib
 import io
 import re
 import warnings
-import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 from nbclient import NotebookClient
 from PIL import Image
@@ -27,24 +22,6 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 # --- outside a notebook ---
-
-@pytest.mark.parametrize("kind", ["png", "svg"])
-def test_pixels_stand_as_they_are_in_the_array(kind):
-    rgb = np.full((2, 2, 3), 255, np.uint8)
-    rgb[0, 1] = 255, 0, 0  # the upper right one
-    fig, ax = plotting.drawing(2, 2)
-    plotting.draw_pixels(ax, rgb, (0, 2, 0, 2))
-    if kind == "png":
-        pixels = np.asarray(Image.open(io.BytesIO(plotting.to_png(fig))).convert("RGB"))
-    else:
-        svg = plotting.to_svg(fig, "")
-        encoded = re.search("data:image/png;base64,([^\"]+)", svg).group(1)
-        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
-        assert 'transform="matrix(72 0 0 72 0 0)"' in svg
-    is_red = (pixels == (255, 0, 0)).all(-1)
-    height, width = is_red.shape
-    assert is_red[:height // 2, width // 2:].all() and is_red.sum() == is_red.size / 4
-
 
 def test_animator_keeps_points_and_skips_none():
     animator = d2l.Animator(legend=["a", "b", "c"])
@@ -315,134 +292,6 @@ def test_set_figsize_is_for_pyplot():
     with d2l.plt.rc_context():
         d2l.set_figsize((6, 2))
         assert d2l.plt.rcParams["figure.figsize"] == [6, 2]
-
-
-# --- to_svg ---
-
-ANY_FONT = st.characters(max_codepoint=0x17F, exclude_categories=("C",))
-PRINTABLE = st.text(ANY_FONT, max_size=40)
-
-
-def svg_root(svg):
-    """The <svg> element; it stands after a <style>."""
-    fragment = ET.fromstring(f'<body xmlns:xlink="http://www.w3.org/1999/xlink">{svg}</body>')
-    assert [element.tag for element in fragment] == ["style", "svg"]
-    return fragment[1]
-
-
-def small_figure(label="f(x)"):
-    fig, ax = plotting.drawing(3, 2)
-    ax.plot([0, 1], [0, 1], "o-", color=plotting.BLUE)
-    ax.text(1, 1, label, color=plotting.ORANGE, parse_math=False)
-    ax.imshow([[0, 1], [1, 0]], extent=(1, 2, 1, 2))
-    return fig
-
-
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(PRINTABLE, PRINTABLE)
-@example('"><script>&amp; \'x\' </svg>',
-         '</text><script> & "y" <style>*{}</style> <metadata></metadata>')
-def test_svg_is_well_formed_and_says_any_text_as_it_is(alt, label):
-    svg = plotting.to_svg(small_figure(label), alt)
-    root = svg_root(svg)
-    assert root.attrib["role"] == "img" and root.attrib["aria-label"] == alt
-    assert "".join("".join(text.itertext()) for text in root.iter("text")).strip() == label.strip()
-    assert "<script" not in svg
-
-
-@pytest.mark.parametrize("inches", [(3, 2), (10, 3.7), (0.5, 4)])
-def test_svg_shrinks_with_the_page_and_is_never_wider_than_the_figure(inches):
-    root = svg_root(plotting.to_svg(plotting.drawing(*inches)[0], "empty"))
-    assert "width" not in root.attrib and "height" not in root.attrib
-    declarations = dict(part.split(": ") for part in root.attrib["style"].split("; "))
-    assert declarations["width"] == f"{100 * inches[0]:.0f}px"
-    assert declarations["max-width"] == "100%"
-    left, bottom, width, height = map(float, root.attrib["viewBox"].split())
-    assert (left, bottom) == (0, 0) and width / height == pytest.approx(inches[0] / inches[1])
-
-
-@pytest.mark.parametrize("colour",
-    sorted(set(plotting.DARK) - {plotting.BLACK, plotting.WHITE}))
-def test_colours_change_with_the_theme_and_have_a_value_without_it(colour):
-    fig, ax = plotting.drawing(2, 2)
-    ax.plot([0, 1], [0, 1], color=colour)
-    svg = plotting.to_svg(fig, "a line")
-    name = f"--rh-{colour[1:].lower()}"
-    assert f"stroke: var({name}, {colour.lower()})" in svg
-    dark = svg.split("</style>")[0].split("[data-jp-theme-light=")[1]
-    assert f"{name}: {plotting.DARK[colour].lower()}" in dark
-    assert not re.search(f"(?<!, ){colour}", svg, re.IGNORECASE)
-
-
-def test_black_and_the_paper_change_with_the_theme_too():
-    fig, ax = plotting.drawing(2, 2)
-    ax.plot([0, 1], [0, 1], color=plotting.BLACK)
-    ax.text(1, 1, "black")
-    rules = plotting.to_svg(fig, "a line").split("</style>")[0]
-    assert "fill: var(--rh-000000, #000000)" in rules
-    assert "background: var(--rh-ffffff, #ffffff)" in rules
-    assert "--rh-000000: #f0f0f0" in rules and "--rh-ffffff: #111111" in rules
-    picture = plotting.to_svg(fig, "a line").split("</style>")[1]
-    assert "#ffffff" not in picture  # no paper of its own
-
-
-def test_style_of_a_picture_does_not_reach_the_rest_of_the_page():
-    svg = plotting.to_svg(small_figure(), "a picture")
-    styles = re.findall(r"<style[^>]*>(.*?)</style>", svg, re.DOTALL)
-    rules = [rule.split("{") for style in styles for rule in style.split("}") if rule.strip()]
-    selectors = [rule[0].strip() for rule in rules]
-    assert selectors == [".rh-picture", '[data-jp-theme-light="false"]']
-    variables = re.findall(r"[{;]([^{};:]+):", styles[0].split("}")[1])
-    assert all(name.strip().startswith("--rh-") for name in variables)
-
-
-@pytest.mark.parametrize("dpi", [50, 72, 100, 137.5])
-def test_figure_is_left_as_it_was(dpi):
-    fig = small_figure()
-    fig.set_dpi(dpi)
-    with d2l.plt.rc_context({"svg.fonttype": "path", "svg.hashsalt": None}):
-        before = dict(d2l.plt.rcParams)
-        svg = plotting.to_svg(fig, "a picture")
-        assert dict(d2l.plt.rcParams) == before
-    assert fig.dpi == dpi and fig.patch.get_visible()
-    assert svg == plotting.to_svg(fig, "a picture")
-
-
-@pytest.mark.slow
-def test_svg_is_the_same_in_another_process():
-    script = ("from test_plotting import plotting, small_figure; import hashlib; "
-              "print(hashlib.sha256(plotting.to_svg(small_figure(), 'same').encode()).hexdigest())")
-    printed = run_python("-c", script, cwd=Path(__file__).parent)
-    svg = plotting.to_svg(small_figure(), "same")
-    assert printed.strip() == hashlib.sha256(svg.encode()).hexdigest()
-
-
-def test_pictures_on_one_page_share_an_id_only_for_the_same_thing():
-    pictures = [svg_root(plotting.to_svg(small_figure(label), "picture")) for label in "ab"]
-    definitions = [{element.attrib["id"]: ET.tostring(element) for element in root.iter()
-                    if f"#{element.attrib.get('id')}" in ET.tostring(root, encoding="unicode")}
-                   for root in pictures]
-    shared = definitions[0].keys() & definitions[1].keys()
-    assert shared and all(definitions[0][name] == definitions[1][name] for name in shared)
-
-
-def test_other_colours_and_text_that_looks_like_a_colour_are_left_alone():
-    fig = small_figure("colour: #0072B2")
-    fig.axes[0].plot([0, 1], [0, 1], color="#123456")
-    svg = plotting.to_svg(fig, "a picture")
-    assert "colour: #0072B2<" in svg and "stroke: #123456" in svg
-
-
-def test_figure_that_is_transparent_or_cannot_be_drawn_is_left_as_it_was():
-    fig = small_figure()
-    fig.patch.set_visible(False)
-    plotting.to_svg(fig, "a picture")
-    assert not fig.patch.get_visible()
-    fig = small_figure()
-    fig.axes[0].set_title(r"$\nothing$")
-    with pytest.raises(ValueError):
-        plotting.to_svg(fig, "a picture")
-    assert fig.patch.get_visible() and fig.dpi == plotting.PIXELS_PER_INCH
 
 
 # --- curves wherever people draw them ---

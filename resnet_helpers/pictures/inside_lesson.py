@@ -10,52 +10,48 @@ from resnet_helpers.plotting import (
     BLUE,
     PALE_BLUE,
     WHITE,
-    drawing,
     show,
     show_images,
     subplots,
 )
+from resnet_helpers.sketch import CENTRED, Sketch
 
 
 def unrolled_paths():
     """Three residual blocks in a row, and the eight paths through them."""
-    fig, ax = drawing(9.2, 3.6)
-    _draw_three_blocks(ax, [1.0, 2.2, 3.4], 1.6)
+    sketch = Sketch(9.2, 3.6)
+    _draw_three_blocks(sketch, [1.0, 2.2, 3.4], 1.6)
     paths = sorted(product((False, True), repeat=3), key=lambda path: (sum(path), path[::-1]))
     for row, path in enumerate(paths):
         y = 2.98 - 0.38 * row
-        ax.plot([5.3, 8.6], [y, y], color=BLUE, linewidth=2, zorder=1)
-        ax.plot([8.6], [y], ">", color=BLUE, markersize=6)
+        sketch.line([5.3, 8.6], [y, y], BLUE, 2)
+        sketch.mark(8.6, y, ">", BLUE)
         for i, through in enumerate(path):
             if through:
-                _draw_named_branch(ax, 6.0 + 0.95 * i, y, f"$g_{i + 1}$", (0.52, 0.3))
-    ax.text(2.4, 3.32, "three blocks", ha="center", fontsize=13)
-    ax.text(6.95, 3.32, "eight paths", ha="center", fontsize=13)
-    show(fig, "Three blocks and their paths\n"
-              "Left, three residual blocks, each with an arc past its branch. Right, eight lines: "
-              "one around all branches, three through one of them, three through two, one through "
-              "all three.")
+                _draw_named_branch(sketch, 6.0 + 0.95 * i, y, i + 1, (0.52, 0.3))
+    sketch.text(2.4, 3.32, "three blocks", 13, ha="center")
+    sketch.text(6.95, 3.32, "eight paths", 13, ha="center")
+    show(sketch.figure(), "Three blocks and their paths\n"
+         "Left, three residual blocks, each with an arc past its branch. Right, eight lines: one "
+         "around all branches, three through one of them, three through two, one through all "
+         "three.")
 
 
-def _draw_three_blocks(ax, centres, y):
+def _draw_three_blocks(sketch, centres, y):
     """Residual blocks side by side: a branch in a box, an arc past it, a plus behind it."""
-    ax.plot([0.25, centres[-1] + 0.85], [y, y], color=BLACK, linewidth=1.5, zorder=1)
-    ax.plot([centres[-1] + 0.85], [y], ">", color=BLACK, markersize=7)
+    sketch.line([0.25, centres[-1] + 0.85], [y, y])
+    sketch.mark(centres[-1] + 0.85, y, ">", size=7)
     for i, x in enumerate(centres):
         start, plus = x - 0.5, x + 0.5
-        ax.plot([start, start, plus, plus], [y, y + 0.75, y + 0.75, y + 0.15], color=BLUE,
-                linewidth=2.5, zorder=1)
-        _draw_named_branch(ax, x, y, f"$g_{i + 1}$", (0.6, 0.5))
-        ax.plot([plus], [y], "o", color=BLUE, markersize=17, zorder=2)
-        ax.text(plus, y - 0.01, "+", ha="center", va="center", fontsize=14, color=WHITE, zorder=3)
+        sketch.line([start, start, plus, plus], [y, y + 0.75, y + 0.75, y + 0.15], BLUE, 2.5)
+        _draw_named_branch(sketch, x, y, i + 1, (0.6, 0.5))
+        sketch.mark(plus, y, "o", BLUE, 17)
+        sketch.text(plus, y - 0.01, "+", 14, WHITE, **CENTRED)
 
 
-def _draw_named_branch(ax, x, y, name, size):
-    from matplotlib.patches import Rectangle
-    width, height = size
-    ax.add_patch(Rectangle((x - width / 2, y - height / 2), width, height, facecolor=PALE_BLUE,
-                           edgecolor=BLACK, linewidth=1.2, zorder=2))
-    ax.text(x, y, name, ha="center", va="center", fontsize=13, zorder=3)
+def _draw_named_branch(sketch, x, y, number, size):
+    sketch.box(x, y, *size, PALE_BLUE, line_width=1.2)
+    sketch.text(x, y, f"g{'₀₁₂₃'[number]}", 13, italic=True, **CENTRED)
 
 
 def path_lengths(trained, untrained):

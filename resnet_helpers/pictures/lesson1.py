@@ -53,11 +53,11 @@ def depth_curves(losses):
 def regions():
     """Six classes as regions of growing area around f*, not nested and nested."""
     words = []
-    for nested, (name, _, _) in diagrams.FAMILIES.items():
+    for nested, (name, _) in diagrams.FAMILIES.items():
         distances = [distance_to_region(REGION_TARGET, outline)[0]
                      for outline in region_outlines(nested)]
         words.append(f"{name} {', '.join(f'{distance:.2f}' for distance in distances)}")
-    show(diagrams.draw_function_classes(),
+    show(diagrams.draw_function_classes().figure(),
          f"Six regions and f*, not nested and nested\nDistances of F1 to F6 from the star f*: "
          f"{'; '.join(words)}.")
 
@@ -82,10 +82,10 @@ def best_steps(target="jump"):
     """
     fig, axes = subplots(2, 6, figsize=(10, 4.2), sharex=True, sharey=True)
     f_star, words = TARGETS[target], []
-    for row, (nested, (name, _, colour)) in zip(axes, diagrams.FAMILIES.items(), strict=True):
+    for row, (nested, (name, style)) in zip(axes, diagrams.FAMILIES.items(), strict=True):
         distances = best_distances(f_star, 6, nested)
         for k, ax in enumerate(row, start=1):
-            _draw_best_steps(ax, f_star, piece_edges(k, nested).double(), colour)
+            _draw_best_steps(ax, f_star, piece_edges(k, nested).double(), style["color"])
             ax.set_title(f"$F_{k}$: {distances[k - 1]:.3f}", fontsize=13)
             ax.set(xticks=[0, 1], yticks=[0, 1])
         row[0].set_ylabel(name, fontsize=14)
@@ -109,10 +109,10 @@ def class_distances(distances):
     """
     fig, ax = subplots(figsize=(6, 3.6))
     words = []
-    for name, fmt, colour in diagrams.FAMILIES.values():
+    for name, style in diagrams.FAMILIES.values():
         d = distances[name]
-        ax.plot(range(1, len(d) + 1), d, fmt, color=colour, label=name,
-                markersize=8 if name == "nested" else 11)
+        ax.plot(range(1, len(d) + 1), d, color=style["color"], linestyle=style["dash"],
+                marker=style["mark"], markersize=8 if name == "nested" else 11, label=name)
         worse = [f"F{k + 1}" for k in range(1, len(d)) if d[k] > d[k - 1] + 1e-9]
         words.append(f"{name}: farther than the class before at {', '.join(worse) or 'no point'}")
     ax.set_xlabel("complexity k", fontsize=14)

@@ -9,7 +9,7 @@ from resnet_helpers.plotting import WHITE, show, subplots, zero_centred
 
 def plain_and_residual():
     """A plain block beside a residual one."""
-    show(diagrams.draw_plain_and_residual(),
+    show(diagrams.draw_plain_and_residual().figure(),
          "A plain block beside a residual block\n"
          "Left, x goes down through convolution, batch norm, ReLU, convolution and batch norm, "
          "framed and called f(x), and through a last ReLU. Right, the same five layers are called "

@@ -14,7 +14,7 @@ def model_to_scale(stages, size):
     """
     words = "; ".join(f"{stage.name} gives {'×'.join(map(str, stage.shape))}" for stage in stages)
     dashed = [stage.name for stage in stages if any(shortcut for _, shortcut in stage.blocks)]
-    show(diagrams.draw_resnet(stages, size),
+    show(diagrams.draw_resnet(stages, size).figure(),
          f"The network to scale\nA row of boxes that get lower and wider, an arc over each block, "
          f"dashed over the first block of {', '.join(dashed)}. {words}.")
 
@@ -44,7 +44,7 @@ def parameters_and_computing(stages):
 
 def basic_and_bottleneck():
     """The basic block beside the bottleneck, as wide as they have channels."""
-    show(diagrams.draw_basic_and_bottleneck(),
+    show(diagrams.draw_basic_and_bottleneck().figure(),
          "A basic block beside a bottleneck\n"
          "Left, two 3×3 convolutions, both as wide as 256 channels. Right, a waist: a 1×1 "
          "convolution narrows 256 channels to 64, a 3×3 convolution works on these, and another "

@@ -65,18 +65,19 @@ class BlockExplorer(Explorer):
                 "size": number("image size", traits["size"]),
                 "image": dropdown("image", FASHION_MNIST_CLASSES)}
 
-    def _picture(self):
-        block = {name: getattr(self, name) for name in (
+    def _block(self):
+        return {name: getattr(self, name) for name in (
             "input_channels", "num_channels", "use_1x1conv", "strides", "size")}
-        kernel_size = {"shortcut_kernel_size": self.shortcut_kernel_size}
-        costs = block_costs(**block, **kernel_size)
-        label = FASHION_MNIST_CLASSES.index(self.image)
-        self._offer(block_remedies(**block))
-        return (draw_block(costs, block_feature_maps(label, **block, **kernel_size)),
+
+    def _picture(self):
+        block = {**self._block(), "shortcut_kernel_size": self.shortcut_kernel_size}
+        costs, label = block_costs(**block), FASHION_MNIST_CLASSES.index(self.image)
+        return (draw_block(costs, block_feature_maps(label, **block)),
                 describe_block(costs, self.use_1x1conv, self.strides))
 
-    def _offer(self, remedies):
+    def _update_more(self):
         """A button for each change that would make the block work; none if it works."""
+        remedies = block_remedies(**self._block())
         self.remedies = {_words(change): change for change in remedies}
         old = self._mending.children
         self._mending.children = [self._button(change) for change in remedies]

@@ -6,7 +6,7 @@ import ipywidgets as widgets
 import traitlets
 
 from resnet_helpers.cells import forget, replaced_by, widget_output
-from resnet_helpers.plotting import to_png, to_svg
+from resnet_helpers.plotting import to_png
 
 ROW = {"flex_flow": "row wrap", "grid_gap": "2px 28px", "align_items": "center"}
 FITTING = {"width": "max-content"}
@@ -52,7 +52,7 @@ class Explorer(widgets.VBox):
         raise NotImplementedError
 
     def _picture(self):
-        """(figure, sentence) for the present state."""
+        """(`Sketch`, sentence) for the present state."""
         raise NotImplementedError
 
     def _update(self, _=None):
@@ -60,10 +60,14 @@ class Explorer(widgets.VBox):
         if state == self._drawn:  # several traits were set at once: the first notice drew them all
             return
         self._drawn = state
-        figure, text = self._picture()
+        sketch, text = self._picture()
         self.set_trait("text", text)
-        self._drawing.value = to_svg(figure, text)
+        self._drawing.value = sketch.svg(text)
         self._status.value = status(text)
+        self._update_more()
+
+    def _update_more(self):
+        """Bring up to date what a subclass has beside picture and sentence, after these."""
 
     def close(self):
         """Remove the explorer from the page and free what it holds."""
@@ -73,12 +77,13 @@ class Explorer(widgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs):
         """The live widget, and a picture of its present state for pages without a kernel."""
-        figure, alt = self._still()
+        sketch, alt = self._still()
+        figure = sketch.figure()
         return widget_output(super()._repr_mimebundle_(**kwargs),
                              f"{type(self).__name__}: {self.text}", figure, alt, to_png(figure))
 
     def _still(self):
-        """(figure, what is to be seen on it) for pages without a kernel."""
+        """(`Sketch`, what is to be seen on it) for pages without a kernel."""
         return self._picture()
 
 

@@ -39,13 +39,18 @@ class ModelExplorer(Explorer):
                 "num_classes": number("classes", traits["num_classes"]),
                 "batch_size": number("batch size", traits["batch_size"])}
 
+    def _stages(self):
+        return model_costs(self.depth, self.size, self.num_classes, self.in_channels,
+                           self.shortcuts)
+
     def _picture(self):
-        stages = model_costs(self.depth, self.size, self.num_classes, self.in_channels,
-                             self.shortcuts)
-        self._table.value = stage_table(stages, self.batch_size)
+        stages = self._stages()
         name = f"ResNet-{self.depth}" if self.shortcuts else f"Plain net of {self.depth} layers"
         return (draw_resnet(stages, self.size, self.in_channels, self.shortcuts),
                 describe_model(name, stages, self.batch_size))
+
+    def _update_more(self):
+        self._table.value = stage_table(self._stages(), self.batch_size)
 
 
 def describe_model(name, stages, batch_size):

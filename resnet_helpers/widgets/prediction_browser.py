@@ -6,7 +6,6 @@ import ipywidgets as widgets
 import traitlets
 
 from resnet_helpers.data import FASHION_MNIST_CLASSES
-from resnet_helpers.plotting import to_svg
 from resnet_helpers.predictions import (
     PAGE,
     SHADES,
@@ -144,7 +143,7 @@ class PredictionBrowser(Explorer):
         if count:
             text += f" Image {self.image:,} of {count:,}: {words[chosen]}."
             alt = describe_probabilities(predictions, names, index)
-        self._detail.value = to_svg(draw_probabilities(predictions, names, index), alt)
+        self._detail.value = draw_probabilities(predictions, names, index).svg(alt)
         return draw_images(predictions, names, shown, chosen=chosen), text
 
     def _page(self):

@@ -3,16 +3,17 @@
 import contextlib
 import errno
 import threading
+import time
 from pathlib import Path
 
 import ipywidgets as widgets
 import traitlets
 
 from resnet_helpers.cells import forget, replaced_by, widget_output
-from resnet_helpers.diagrams import draw_runs
+from resnet_helpers.diagrams import draw_runs, draw_training
 from resnet_helpers.history import History
 from resnet_helpers.models import MODELS
-from resnet_helpers.plotting import RUN_CURVES, Animator, to_png, to_svg
+from resnet_helpers.plotting import RUN_CURVES, to_png
 from resnet_helpers.runs.background import ACTIVE, BackgroundRun
 from resnet_helpers.runs.recipes import OPTIMIZERS, SCHEDULES, RunSettings
 from resnet_helpers.widgets.explorer import (
@@ -34,6 +35,7 @@ from resnet_helpers.widgets.explorer import (
     table,
 )
 
+SECONDS_BETWEEN_PICTURES = 0.25
 MAX_NAME = 100  # characters; a longer one in a file is no name, and would fill the page
 
 
@@ -85,7 +87,7 @@ class TrainingPanel(widgets.VBox):
             self.close()
             raise
         self._replace_panel_of_this_cell()
-        self._animator = self._new_animator()
+        self._draw_curves()
         self._show_state()
         self._show_runs()
 
@@ -131,8 +133,8 @@ class TrainingPanel(widgets.VBox):
             if self._run:
                 self._changed(self._run)  # if it has just ended, it may not be in the list yet
             settings = RunSettings(**{name: getattr(self, name) for name in self._controls})
-            self._animator = self._new_animator()
-            self._run = BackgroundRun(settings, on_progress=self._draw, on_change=self._changed)
+            self._run = BackgroundRun(settings, on_progress=self._follow, on_change=self._changed)
+            self._draw_curves()
             self._changed(self._run)
             self._run.start()
 
@@ -192,7 +194,7 @@ class TrainingPanel(widgets.VBox):
         """The live widget, and its present curves for pages without a kernel."""
         view = super()._repr_mimebundle_(**kwargs)
         with self._lock:
-            fig, has_points = self._animator.fig, any(self._animator.X)
+            fig, has_points = self._sketch().figure(), bool(self._records())
             png = to_png(fig)
         seen = "curves of" if has_points else "empty axes for"
         alt = f"Training panel with {seen} {', '.join(RUN_CURVES)}: {self.text}"
@@ -200,9 +202,23 @@ class TrainingPanel(widgets.VBox):
 
     # --- the current run ---
 
-    def _draw(self, _, p):
+    def _records(self):
+        return self._run.history.records if self._run else []
+
+    def _sketch(self):
+        num_epochs = self._run.settings.num_epochs if self._run else self.num_epochs
+        return draw_training(self._records(), num_epochs)
+
+    def _draw_curves(self):
         with self._lock:
-            self._animator.add(p.epoch, (p.train_loss, p.train_acc, p.test_acc))
+            self._next_picture = time.monotonic() + SECONDS_BETWEEN_PICTURES
+            self._curves.value = self._sketch().svg(f"Curves of {', '.join(RUN_CURVES)} against "
+                                                    f"epoch")
+
+    def _follow(self, run, _):
+        with self._lock:
+            if run is self._run and time.monotonic() >= self._next_picture:
+                self._draw_curves()
 
     def _changed(self, run):
         """The run's state or progress has changed; its thread and a button may say so at once."""
@@ -213,7 +229,7 @@ class TrainingPanel(widgets.VBox):
             if self._is_closed or state in ACTIVE or run is self._listed:
                 return
             self._listed = run
-            self._animator.draw()
+            self._draw_curves()
             if run.history.records:
                 self._num_listed += 1
                 self._add(FinishedRun(self._free_name(f"run {self._num_listed}"), run.history))
@@ -234,13 +250,6 @@ class TrainingPanel(widgets.VBox):
         self._status.value = status(self.text, is_announced=state != "training")
         self._bar.value = run.fraction if run else 0.0
         return state
-
-    def _new_animator(self):
-        animator = Animator(xlabel="epoch", xlim=[0, self.num_epochs], legend=RUN_CURVES,
-                            figsize=(7, 3.3), picture=_PagePicture(self._curves))
-        animator.add(None, (None,) * len(RUN_CURVES))
-        animator.draw()
-        return animator
 
     # --- the list of runs ---
 
@@ -313,8 +322,8 @@ class TrainingPanel(widgets.VBox):
             page = run_table(self.runs)
             if shown:
                 names = ", ".join(run.name for run in shown)
-                page += to_svg(draw_runs({run.name: run.history for run in shown}),
-                               f"Training loss and test accuracy against epoch of {names}")
+                page += draw_runs({run.name: run.history for run in shown}).svg(
+                    f"Training loss and test accuracy against epoch of {names}")
             self._comparison.value = page
 
     # --- files ---
@@ -349,22 +358,6 @@ class FinishedRun:
 
     def __init__(self, name, history):
         self.name, self.history, self.shown = name, history, True
-
-
-class _PagePicture:
-    """Where an `Animator` draws in a panel: an HTML widget instead of the output of a cell."""
-
-    def __init__(self, widget):
-        self.widget = widget
-
-    def is_possible(self):
-        return True
-
-    def is_current(self):
-        return True
-
-    def update(self, fig, alt, png, at_end_of_cell=None):
-        self.widget.value = to_svg(fig, alt)
 
 
 def _setting_controls(traits):
