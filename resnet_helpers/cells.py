@@ -5,9 +5,11 @@ For `plotting` and the widgets. Without a notebook nothing here imports IPython.
 
 import base64
 import functools
+import hashlib
+import html
 import sys
 
-PIXELS_PER_INCH = 100  # on the page; a PNG has twice as many, for sharp text on fine screens
+from resnet_helpers.raster import PIXELS_PER_INCH, darkened, encode, picture_boxes, rasterize
 
 
 def notebook_shell():
@@ -18,33 +20,45 @@ def notebook_shell():
 
 # --- pictures ---
 
-def picture_output(fig, alt, png):
+def picture_output(fig, alt, image=None):
     """(data, metadata) of a figure as an output of a cell, in its size on the page.
+
+    As HTML it has its alt text, which JupyterLab takes from nowhere else, and a dark picture for
+    the dark theme; in a notebook that is not trusted only the light one is left. The PNG is for
+    what shows no HTML.
 
     Args:
         alt: what is to be seen, in a sentence, for readers who do not see it.
-        png: the figure as PNG bytes.
+        image: the figure as `raster.rasterize` gives it, if it has been drawn.
     """
+    image = rasterize(fig) if image is None else image
+    photos = picture_boxes(fig)
+    light, dark = (base64.b64encode(encode(each, photos)).decode()
+                   for each in (image, darkened(image, photos)))
     width, height = (round(inches * PIXELS_PER_INCH) for inches in fig.get_size_inches())
-    return ({"image/png": base64.b64encode(png).decode(), "text/plain": alt},
+    name = f"rh-{hashlib.sha256(light.encode()).hexdigest()[:12]}"
+    page = (f'<img id="{name}" alt="{html.escape(alt)}" width="{width}" '
+            f'src="data:image/png;base64,{light}"><style>[data-jp-theme-light="false"] #{name} '
+            f'{{ content: url("data:image/png;base64,{dark}") }}</style>')
+    return ({"text/html": page, "image/png": light, "text/plain": alt},
             {"image/png": {"width": width, "height": height, "alt": alt}})
 
 
-def widget_output(view, text, fig, alt, png):
+def widget_output(view, text, fig, alt):
     """(data, metadata) of a widget with a picture of it, for pages without a kernel.
 
     Args:
         view: data of the live widget.
         text: what it is, where neither can be shown.
-        fig, alt, png: as for `picture_output`.
+        fig, alt: as for `picture_output`.
     """
-    data, metadata = picture_output(fig, alt, png)
+    data, metadata = picture_output(fig, alt)
     del metadata["image/png"]["height"]  # it would stay when a narrow page shrinks the width
     return {**view, **data, "text/plain": text}, metadata
 
 
 class CellPicture:
-    """One PNG output of a cell, replaced in place by `update`.
+    """One picture in the output of a cell, replaced in place by `update`.
 
     A new one is made if another cell runs by then, or if code has cleared the outputs.
     """
@@ -61,17 +75,16 @@ class CellPicture:
         shell = notebook_shell()
         return shell is None or self.cell == shell.execution_count
 
-    def update(self, fig, alt, png, at_end_of_cell=None):
+    def update(self, fig, alt, image=None, at_end_of_cell=None):
         """Show the figure.
 
         Args:
-            alt: as for `picture_output`.
-            png: function that gives the figure as PNG bytes.
+            alt, image: as for `picture_output`.
             at_end_of_cell: called when the cell ends, for what was left undrawn till then.
         """
         from IPython.display import display
         shell = notebook_shell()
-        data, metadata = picture_output(fig, alt, png())
+        data, metadata = picture_output(fig, alt, image)
         is_current, clearings = self.is_current(), count_clearings(shell.display_pub)
         if self.handle is not None and is_current and clearings == self.clearings:
             self.handle.update(data, metadata=metadata, raw=True)

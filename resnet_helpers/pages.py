@@ -4,9 +4,7 @@ Needs nbconvert and latex2mathml, which requirements.txt brings.
 """
 
 import ast
-import base64
 import html
-import io
 import re
 from pathlib import Path
 from urllib.parse import quote
@@ -76,7 +74,7 @@ def notebook_page(path, place, titles, drawn):
     soup = BeautifulSoup(body, "html.parser")
     for script in soup.find_all(["script", "link"]):
         script.decompose()
-    pictures = _describe_pictures(soup, notebook.cells)
+    pictures = _find_pictures(soup, notebook.cells)
     used = _bring_to_life(pictures, notebook.cells, drawn)
     _fold(soup)
     for cell in soup.find_all("th"):
@@ -114,31 +112,14 @@ def with_mathml(text):
     return MATH.sub(replace, text)
 
 
-def _describe_pictures(soup, cells):
-    """Pictures get the words that the cells hold for readers who do not see them.
-
-    Returns [(picture, its output)] of the notebook, in order.
-    """
+def _find_pictures(soup, cells):
+    """[(picture, its output)] of the notebook, in order; the keyboard reaches each of them."""
     outputs = [output for cell in cells for output in cell.get("outputs", [])
                if "image/png" in output.get("data", {})]
     pictures = soup.select("img[src^='data:image/png']")
-    for picture, output in zip(pictures, outputs, strict=True):
-        picture["alt"] = output.metadata.get("image/png", {}).get("alt", "")
+    for picture in pictures:
         picture["tabindex"] = "0"
-        picture["src"] = _lighter(picture["src"])
     return list(zip(pictures, outputs, strict=True))
-
-
-def _lighter(address):
-    """A PNG as a data address with at most 256 colours: a third of the bytes, the same to the eye.
-    """
-    from PIL import Image
-    start, data = address.split(",", 1)
-    image = Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
-    file = io.BytesIO()
-    image.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
-    lighter = base64.b64encode(file.getvalue()).decode()
-    return f"{start},{min(lighter, data, key=len)}"
 
 
 def _bring_to_life(pictures, cells, drawn):

@@ -7,7 +7,6 @@ unknown to pyplot: nothing appears twice at the end of a cell, and threads may d
 
 import contextlib
 import functools
-import io
 import math
 import sys
 import threading
@@ -15,7 +14,8 @@ import time
 
 import numpy as np
 
-from resnet_helpers.cells import PIXELS_PER_INCH, CellPicture, notebook_shell, picture_output
+from resnet_helpers.cells import CellPicture, notebook_shell, picture_output
+from resnet_helpers.raster import PIXELS_PER_INCH, SCALE
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK = (
@@ -102,7 +102,7 @@ def _figure_class():
 
     class PictureFigure(Figure):
         def _repr_mimebundle_(self, include=None, exclude=None):
-            return picture_output(self, repr(self), to_png(self))
+            return picture_output(self, repr(self))
 
     return PictureFigure
 
@@ -134,18 +134,9 @@ def show(fig, alt):
     """
     if notebook_shell() is None:
         return
-    CellPicture().update(fig, alt, png=lambda: to_png(fig))
+    CellPicture().update(fig, alt)
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close(fig)  # else the inline backend shows it once more
-
-
-# --- figures on a page ---
-
-def to_png(fig, scale=2):
-    """The figure as PNG bytes, `scale` pixels for each pixel on the page."""
-    file = io.BytesIO()
-    fig.savefig(file, format="png", dpi=scale * PIXELS_PER_INCH)
-    return file.getvalue()
 
 
 # --- live curves ---
@@ -223,7 +214,7 @@ class Animator:
         if not self._pending or not self._picture.is_possible():
             return
         start = time.perf_counter()
-        self._picture.update(self.fig, self.alt, png=lambda: self._raster.png(self.lines),
+        self._picture.update(self.fig, self.alt, self._raster.image(self.lines),
                              at_end_of_cell=self._finish)
         self._pending = False
         end = time.perf_counter()
@@ -236,7 +227,7 @@ class Animator:
 
     def savefig(self, path, **kwargs):
         """Write the picture to a file; the arguments are those of `Figure.savefig`."""
-        self.fig.savefig(path, **{"dpi": 2 * PIXELS_PER_INCH, **kwargs})
+        self.fig.savefig(path, **{"dpi": SCALE * PIXELS_PER_INCH, **kwargs})
 
     def _finish(self):
         """Draw all anew: the cell may have changed the figure, and lines may meet the legend."""
@@ -293,7 +284,7 @@ def _is_several(values):
 
 
 class _Raster:
-    """A figure as PNG, of which only the lines are drawn anew as long as everything else stays.
+    """A figure's pixels, of which only the lines are drawn anew as long as all else stays.
 
     Axes, labels and legend take 30 times as long as the lines.
     """
@@ -301,21 +292,19 @@ class _Raster:
     def __init__(self, fig):
         self.fig, self.seen = fig, None
 
-    def png(self, lines):
-        """PNG bytes, twice as many pixels as on the page."""
+    def image(self, lines):
+        """What `raster.rasterize` gives."""
         from PIL import Image
         if self.seen != self._all_else():
             self._draw_background(lines)
         self.canvas.restore_region(self.background)
         for line in lines:
             line.axes.draw_artist(line)
-        file, rgb = io.BytesIO(), np.asarray(self.canvas.buffer_rgba())[:, :, :3]
-        Image.fromarray(rgb).save(file, "png", compress_level=1)
-        return file.getvalue()
+        return Image.fromarray(np.asarray(self.canvas.buffer_rgba())[:, :, :3])
 
     def _draw_background(self, lines):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
-        self.fig.set_dpi(2 * PIXELS_PER_INCH)
+        self.fig.set_dpi(SCALE * PIXELS_PER_INCH)
         self.canvas = FigureCanvasAgg(self.fig)
         for line in lines:
             line.set_animated(True)  # not to be drawn with the rest

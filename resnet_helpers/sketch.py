@@ -16,9 +16,9 @@ from resnet_helpers.plotting import (
     DARK,
     FONTS,
     GRID,
-    PIXELS_PER_INCH,
     empty_figure,
 )
+from resnet_helpers.raster import PIXELS_PER_INCH
 
 POINT = PIXELS_PER_INCH / 72  # in pixels
 DASHES = {"-": (), "--": (3.7, 1.6), "-.": (6.4, 1.6, 1, 1.6), ":": (1, 1.65)}  # in line widths

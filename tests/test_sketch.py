@@ -18,7 +18,8 @@ from processes import run_python
 from resnet_helpers.costs import block_costs
 from resnet_helpers.diagrams import draw_block, draw_class_fit, draw_plain_and_residual
 from resnet_helpers.function_classes import fit_class
-from resnet_helpers.plotting import BLACK, BLUE, DARK, ORANGE, WHITE, to_png
+from resnet_helpers.plotting import BLACK, BLUE, DARK, ORANGE, WHITE
+from resnet_helpers.raster import rasterize
 from resnet_helpers.sketch import MARKS, Panel, Sketch, ticks_between
 
 ANY_FONT = st.characters(max_codepoint=0x17F, exclude_categories=("C",))
@@ -112,7 +113,7 @@ def test_svg_is_the_same_in_another_process():
 # --- the two kinds ---
 
 def pixels_of(sketch):
-    return np.asarray(Image.open(io.BytesIO(to_png(sketch.figure()))).convert("RGB"))
+    return np.asarray(rasterize(sketch.figure()))
 
 
 def test_pixels_stand_as_they_are_in_the_array():

@@ -6,7 +6,6 @@ import ipywidgets as widgets
 import traitlets
 
 from resnet_helpers.cells import forget, replaced_by, widget_output
-from resnet_helpers.plotting import to_png
 
 ROW = {"flex_flow": "row wrap", "grid_gap": "2px 28px", "align_items": "center"}
 FITTING = {"width": "max-content"}
@@ -78,9 +77,8 @@ class Explorer(widgets.VBox):
     def _repr_mimebundle_(self, **kwargs):
         """The live widget, and a picture of its present state for pages without a kernel."""
         sketch, alt = self._still()
-        figure = sketch.figure()
         return widget_output(super()._repr_mimebundle_(**kwargs),
-                             f"{type(self).__name__}: {self.text}", figure, alt, to_png(figure))
+                             f"{type(self).__name__}: {self.text}", sketch.figure(), alt)
 
     def _still(self):
         """(`Sketch`, what is to be seen on it) for pages without a kernel."""

@@ -13,7 +13,7 @@ from resnet_helpers.cells import forget, replaced_by, widget_output
 from resnet_helpers.diagrams import draw_runs, draw_training
 from resnet_helpers.history import History
 from resnet_helpers.models import MODELS
-from resnet_helpers.plotting import RUN_CURVES, to_png
+from resnet_helpers.plotting import RUN_CURVES
 from resnet_helpers.runs.background import ACTIVE, BackgroundRun
 from resnet_helpers.runs.recipes import OPTIMIZERS, SCHEDULES, RunSettings
 from resnet_helpers.widgets.explorer import (
@@ -195,10 +195,9 @@ class TrainingPanel(widgets.VBox):
         view = super()._repr_mimebundle_(**kwargs)
         with self._lock:
             fig, has_points = self._sketch().figure(), bool(self._records())
-            png = to_png(fig)
         seen = "curves of" if has_points else "empty axes for"
         alt = f"Training panel with {seen} {', '.join(RUN_CURVES)}: {self.text}"
-        return widget_output(view, f"TrainingPanel: {self.text}", fig, alt, png)
+        return widget_output(view, f"TrainingPanel: {self.text}", fig, alt)
 
     # --- the current run ---
 
