@@ -1,6 +1,7 @@
 """How checks treat answers: blank ones, broken ones, endless ones; and how progress is kept."""
 
 import json
+import os
 import threading
 import time
 
@@ -383,6 +384,10 @@ def test_what_cannot_be_written_is_told_and_what_was_solved_stays(
     with monkeypatch.context() as patch:
         patch.setattr(place, name, fails)
         assert told in attempts.record("b", True)
+        summary = attempts.summarize({"a": engine.Exercise("a", 1, "first", ())})
+        assert summary.solved == ["a"]
+        for shown in (repr(summary), summary._repr_html_()):
+            assert "not kept" in shown and told in shown and "Kept in" not in shown
     assert attempts.record("a", False) == ""
     assert attempts.load() == {"a": {"solved": True, "attempts": 2}}
 
@@ -391,6 +396,19 @@ def test_a_file_in_the_place_of_the_folder_is_told(make_check, own_progress_file
     own_progress_file.parent.write_text("in the way")
     verdict = make_check(lambda answer: "right")(1)
     assert verdict.solved and "not kept" in verdict.message
+    assert "not kept" in repr(check.progress())
+
+
+def test_a_home_that_cannot_be_written_to_is_told(own_progress_file):
+    own_progress_file.parent.mkdir()
+    own_progress_file.parent.chmod(0o500)
+    if os.access(own_progress_file.parent, os.W_OK):
+        pytest.skip("administrators, and all users of Windows, may write there")
+    try:
+        assert "not kept" in repr(check.progress()) and "Kept in" not in repr(check.progress())
+    finally:
+        own_progress_file.parent.chmod(0o700)
+    assert "Kept in a file of yours" in repr(check.progress())
 
 
 def test_several_writers_lose_nothing(own_progress_file):

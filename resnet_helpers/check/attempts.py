@@ -1,5 +1,6 @@
 """Which exercises are solved: kept in a file that belongs to the reader."""
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass
@@ -54,20 +55,29 @@ def record(name, solved):
     Returns:
         "", or a sentence about why it could not be kept.
     """
+    def note(exercises):
+        entry = exercises.setdefault(name, {"solved": False, "attempts": 0})
+        entry["solved"] |= solved
+        entry["attempts"] += 1
+
+    obstacle = _rewrite(note)
+    return obstacle and f"\n(This is not kept in your progress: {obstacle})"
+
+
+def _rewrite(change):
+    """Let `change` alter the exercises that the file holds; returns what went wrong, or ""."""
     import filelock
     path = progress_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.with_name(path.name + ".lock"), timeout=5):
             exercises = load(path)
-            entry = exercises.setdefault(name, {"solved": False, "attempts": 0})
-            entry["solved"] |= solved
-            entry["attempts"] += 1
+            change(exercises)
             text = json.dumps({"format": FORMAT, "exercises": exercises}, indent=1)
             with written_whole(path) as temporary:
                 temporary.write_text(text + "\n", encoding="utf-8")
     except (OSError, ValueError, NotImplementedError) as error:  # some disks know no locks
-        return f"\n(This is not kept in your progress: {error})"
+        return str(error)
     return ""
 
 
@@ -99,7 +109,7 @@ class Overview:
 
     Attributes:
         exercises: {notebook: [(name, title, "solved" or "tried" or "open")]}
-        trouble: why the file could not be read, or "".
+        trouble: why the file cannot be read or written, or "".
     """
 
     exercises: dict
@@ -137,14 +147,13 @@ class Overview:
 
 def summarize(exercises):
     """The `Overview` of these exercises, {name: Exercise}."""
-    trouble, attempts, rows = "", {}, {}
-    try:
+    attempts, rows = {}, {}
+    trouble = _rewrite(lambda exercises: None)  # a full disk shows only when it is written to
+    with contextlib.suppress(ValueError):  # which is in the trouble, too
         attempts = load()
-    except ValueError as error:
-        trouble = str(error)
     for e in sorted(exercises.values(), key=lambda e: e.notebook):
         state = "open"
         if e.name in attempts:
             state = "solved" if attempts[e.name]["solved"] else "tried"
         rows.setdefault(e.notebook, []).append((e.name, e.title, state))
-    return Overview(rows, trouble)
+    return Overview(rows, trouble and f"What you solve is not kept: {trouble}")
