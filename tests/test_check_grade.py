@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import pytest
 
 from resnet_helpers.check import EXERCISES, attempts, grade
 from resnet_helpers.check.grade import Grade
+from resnet_helpers.publish import NOTEBOOKS, course_notebooks
 
 RIGHT = "[(4, 3, 6, 6), (4, 8, 6, 6), (4, 6, 3, 3), (1, 16, 4, 4), (2, 8, 3, 2)]"
 IMPORT = "from resnet_helpers import check"
@@ -138,9 +140,15 @@ def test_trouble_is_told_in_words_and_in_the_exit_status(graded):
 def test_each_notebook_gets_a_line_as_it_is_done(graded):
     lines = graded[2].splitlines()
     assert [line[:5] for line in lines] == [f"[{i}/4]" for i in range(1, 5)]
-    assert lines[0] == f"[1/4] {SOLVED_NAME}: 1 solved, 0 wrong"
-    assert lines[2] == f"[3/4] {WRONG_NAME}: 0 solved, 1 wrong"
-    assert "JSONDecodeError" in lines[1] and "no checks" in lines[3]
+    assert lines[0].startswith(f"[1/4] {SOLVED_NAME}: 1 solved, 0 wrong (")
+    assert lines[2].startswith(f"[3/4] {WRONG_NAME}: 0 solved, 1 wrong (")
+    assert "JSONDecodeError" in lines[1] and lines[3].endswith("no checks in it, so it was not run")
+
+
+def test_the_lines_tell_how_long_the_others_will_take_at_this_pace():
+    assert grade.time_left(1, 41, 30) == " (about 20 min left)"
+    assert grade.time_left(40, 41, 1200) == " (less than a minute left)"
+    assert grade.time_left(41, 41, 1230) == ""
 
 
 def test_notebooks_print_nothing_and_change_nothing(graded):
@@ -255,6 +263,36 @@ def test_verdicts_of_exercises_are_read_and_nothing_else(
 
 # --- the table ---
 
+def test_exercises_have_the_numbers_that_the_notebooks_give_them():
+    found = {}
+    for path in course_notebooks(NOTEBOOKS):
+        number, place = "", "" if path.stem[0].isdigit() else f"{path.stem} "
+        for cell in nbformat.read(path, as_version=4).cells:
+            if heading := re.search(r"^### Exercise ([\d.]+):", cell.source, re.MULTILINE):
+                number = heading.group(1)
+            if asked := re.match(r"(?:.*\n)*check\.(\w+)\((?!\))", cell.source):
+                found.setdefault(asked.group(1), place + number)
+    assert grade.exercise_numbers() == found and len(found) == len(EXERCISES)
+
+
+def test_a_student_has_one_line_with_points_from_all_notebooks():
+    grades = [
+        Grade(Path("anna/01.ipynb"), {"nested_or_not": True, "own_family": False}),
+        Grade(Path("anna/week 2/01 again.ipynb"), {"nested_or_not": False, "own_family": True}),
+        Grade(Path("anna/02.ipynb"), {"block_shapes": False}, "ended the kernel"),
+        Grade(Path("ben.ipynb"), dict.fromkeys(EXERCISES, True)),
+    ]
+    table = csv.DictReader(io.StringIO(grade.to_student_csv(grades), newline=""))
+    anna, ben = table
+    marks = {name: mark for name, mark in anna.items() if mark}
+    assert marks.pop("not attempted").startswith(f"{len(EXERCISES) - 3}: 1.3, 1.4, 2.2, 2.3")
+    assert marks == {"student": "anna", "points of 29": "2", "1.1 nested_or_not": "1",
+                     "1.2 own_family": "1", "2.1 block_shapes": "0",
+                     "trouble": "anna/02.ipynb: ended the kernel"}
+    assert (ben["student"], ben["points of 29"], ben["not attempted"]) == ("ben", "29", "")
+
+
+
 def first_column(name, **options):
     table = grade.to_csv([Grade(Path(name), trouble=name)])
     return list(csv.reader(io.StringIO(table, newline=""), **options))[1][0]
@@ -332,7 +370,11 @@ def test_help_warns_that_notebooks_are_run(capsys):
     with pytest.raises(SystemExit) as exit:
         grade.main(["--help"])
     text = capsys.readouterr().out
-    assert exit.value.code == 0 and "RUNS them" in text and "container" in text
+    assert exit.value.code == 0 and "RUNS them" in text
+    command = text[text.index("docker run"):text.index("Exit status")].replace("\\\n", " ").split()
+    assert command[-8:] == ["grading", "python", "-m", "resnet_helpers.check.grade", "/handed-in",
+                            "--by-student", ">", "grades.csv"]
+    assert "--network none --read-only" in " ".join(command) and ":/handed-in:ro\"" in text
 
 
 @pytest.fixture
@@ -351,8 +393,15 @@ def test_all_could_be_run_is_status_0(fake_run, tmp_path, capsys):
     arguments = fake_run(lambda folder, path, *_: Grade(path, {"block_shapes": False}))
     assert grade.main(arguments) == 0
     out, err = capsys.readouterr()
-    assert out == "" and err.startswith("[1/4] a.ipynb: 0 solved, 1 wrong\n")
+    assert out == "" and err.startswith("[1/4] a.ipynb: 0 solved, 1 wrong (")
     assert len(rows((tmp_path / "grades.csv").read_text())) == 4
+
+
+def test_a_line_per_student_where_it_is_asked_for(fake_run, tmp_path):
+    arguments = fake_run(lambda folder, path, *_: Grade(path, {"block_shapes": True}))
+    assert grade.main([*arguments, "--by-student"]) == 0
+    lines = (tmp_path / "grades.csv").read_text().splitlines()
+    assert [line[:6] for line in lines] == ['"stude', *(f'"{name}",1,' for name in "abcd")]
 
 
 def test_a_table_that_cannot_be_written_is_printed(fake_run, monkeypatch, tmp_path, capsysbinary):

@@ -1,15 +1,37 @@
 """Grade a folder of handed-in notebooks: run each (*.ipynb, none hidden) and list what checks said.
 
 CAREFUL: handed-in notebooks are programs, and grading RUNS them, with all that you may do on this
-machine: read, write, delete, send. Grade in a container or on a machine without secrets. Each
-notebook runs alone in a temporary folder, with a progress file of its own, but no wall stands
+machine: read, write, delete, send. Grade in a container (below) or on a machine without secrets.
+Each notebook runs alone in a temporary folder, with a progress file of its own, but no wall stands
 between programs of one account, and it may write there what it likes: a result that matters
 deserves a look at the notebook.
 
 The table is CSV: a line per notebook, with its path, how many exercises are solved, a column per
 exercise (1 solved, at the first attempt or a later one; 0 tried and wrong; empty not attempted),
-and what went wrong in running it. Cells that raise errors are no trouble. Who wrote the code that a
-check accepts it cannot tell: the package's own functions and classes pass, too.
+and what went wrong in running it. With --by-student it has a line per student, for all that lies in
+one folder of FOLDER (anna/02_residual_block.ipynb is anna's; a notebook in no folder stands for a
+student by itself): points, one for each exercise that is solved in any of these notebooks, and the
+numbers of those that are attempted in none.
+
+Cells that raise errors are no trouble. Who wrote the code that a check accepts it cannot tell: the
+package's own functions and classes pass, too.
+
+In a container (docker; podman takes the same words) a notebook reaches no network and nothing of
+this machine but FOLDER, which it cannot change. Once, with the network, from what
+`python -m resnet_helpers.publish class OUT` made:
+
+  docker build -t grading -f - OUT <<'END'
+  FROM python:{python}-slim
+  COPY requirements.txt *.whl /class/
+  RUN pip install uv && cd /class && uv pip install --system --torch-backend=cpu -r requirements.txt
+  END
+
+and then, for a FOLDER that everybody on this machine may read:
+
+  docker run --rm --network none --read-only --tmpfs /tmp --user nobody --env HOME=/tmp \\
+    --cap-drop ALL --security-opt no-new-privileges --pids-limit 2000 --memory 8g \\
+    --volume "$PWD/FOLDER:/handed-in:ro" grading \\
+    python -m resnet_helpers.check.grade /handed-in --by-student > grades.csv
 
 Exit status: 0 all could be run; 1 some had trouble; 2 wrong options; 130 interrupted, nothing
 written.
@@ -27,6 +49,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +96,11 @@ class Grade:
         """The path as text that can be written in UTF-8, whatever bytes are in it."""
         return os.fsencode(self.path.as_posix()).decode("utf-8", "replace")
 
+    @property
+    def student(self):
+        """Whose it is: the first folder of the path, or the notebook's own name if it has none."""
+        return self.name.partition("/")[0].removesuffix(".ipynb")
+
     def __str__(self):
         text = f"{self.name}: {self.solved} solved, {len(self.verdicts) - self.solved} wrong"
         return printable(text + (f"; {self.trouble}" if self.trouble else ""))
@@ -116,6 +145,18 @@ def _exercise_names():
     """Of all notebooks, in their order."""
     from resnet_helpers.check import EXERCISES  # here: complete once all checks are imported
     return sorted(EXERCISES, key=lambda name: EXERCISES[name].notebook)
+
+
+def exercise_numbers():
+    """{name of an exercise: its number in the notebooks}, such as "2.1" or "better_recipes 1"."""
+    from resnet_helpers.check import EXERCISES
+    numbers, counts = {}, Counter()
+    for name in _exercise_names():
+        notebook = EXERCISES[name].notebook
+        counts[notebook] += 1
+        place = f"{attempts.FURTHER[notebook]} " if notebook in attempts.FURTHER else f"{notebook}."
+        numbers[name] = f"{place}{counts[notebook]}"
+    return numbers
 
 
 # --- the run ---
@@ -203,7 +244,7 @@ def grade_all(folder, paths, cell_timeout=CELL_TIMEOUT_S, jobs=1, quiet=True):
         jobs: how many notebooks run at a time.
         quiet: print no line on stderr as each is done.
     """
-    grades, stop, environment = [], threading.Event(), {}
+    grades, stop, environment, start = [], threading.Event(), {}, time.monotonic()
     if jobs > 1 and not IS_FIXED:  # or each of them would start a thread for every core
         environment["OMP_NUM_THREADS"] = str(max(1, usable_cores() // jobs))
     with ThreadPoolExecutor(jobs) as pool:
@@ -215,7 +256,8 @@ def grade_all(folder, paths, cell_timeout=CELL_TIMEOUT_S, jobs=1, quiet=True):
                 for future in done:
                     grades.append(future.result())
                     if not quiet:
-                        print(f"[{len(grades)}/{len(paths)}] {grades[-1]}", file=sys.stderr,
+                        left = time_left(len(grades), len(paths), time.monotonic() - start)
+                        print(f"[{len(grades)}/{len(paths)}] {grades[-1]}{left}", file=sys.stderr,
                               flush=True)
         except BaseException:
             stop.set()
@@ -224,17 +266,52 @@ def grade_all(folder, paths, cell_timeout=CELL_TIMEOUT_S, jobs=1, quiet=True):
     return sorted(grades, key=lambda g: g.path)
 
 
+def time_left(done, total, seconds):
+    """How long the other notebooks will take at the pace so far, in words; "" after the last."""
+    if done == total:
+        return ""
+    minutes = round(seconds / done * (total - done) / 60)
+    return f" (about {minutes} min left)" if minutes else " (less than a minute left)"
+
+
 # --- the table and the command line ---
 
 def to_csv(grades):
     """A table as text, ready for a file that is opened with `newline=""`: a line per notebook."""
-    names, text = _exercise_names(), io.StringIO(newline="")
-    # All text in quotes, or a ";" in a name would begin a new cell where spreadsheets split there.
-    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(["notebook", "solved", *names, "trouble"])
+    names = _exercise_names()
+    rows = [[g.name, g.solved, *_marks(g.verdicts), g.trouble] for g in grades]
+    return _csv_text([["notebook", "solved", *names, "trouble"], *rows])
+
+
+def to_student_csv(grades):
+    """The same with a line per student: what is solved in any of the notebooks handed in."""
+    numbers, students = exercise_numbers(), {}
     for g in grades:
-        marks = [int(g.verdicts[name]) if name in g.verdicts else None for name in names]
-        writer.writerow([_no_formula(g.name), g.solved, *marks, _no_formula(g.trouble)])
+        students.setdefault(g.student, []).append(g)
+    columns = [f"{number} {name}" for name, number in numbers.items()]
+    rows = [["student", f"points of {len(numbers)}", *columns, "not attempted", "trouble"]]
+    for student, handed_in in sorted(students.items()):
+        verdicts = {}
+        for name, solved in (pair for g in handed_in for pair in g.verdicts.items()):
+            verdicts[name] = verdicts.get(name, False) or solved
+        blank = [number for name, number in numbers.items() if name not in verdicts]
+        troubles = [f"{g.name}: {g.trouble}" for g in handed_in if g.trouble]
+        rows.append([student, sum(verdicts.values()), *_marks(verdicts),
+                     f"{len(blank)}: {', '.join(blank)}" if blank else "", "; ".join(troubles)])
+    return _csv_text(rows)
+
+
+def _marks(verdicts):
+    """A cell for each exercise: 1 solved, 0 wrong, None not attempted."""
+    return [int(verdicts[name]) if name in verdicts else None for name in _exercise_names()]
+
+
+def _csv_text(rows):
+    """Rows of numbers and of text, in which no cell is a formula."""
+    # All text in quotes, or a ";" in a name would begin a new cell where spreadsheets split there.
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerows(
+        [_no_formula(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     return text.getvalue()
 
 
@@ -246,11 +323,13 @@ def _no_formula(text):
 def parse_options(arguments):
     """The options, and as `paths` the notebooks; wrong usage ends the program with a message."""
     parser = argparse.ArgumentParser(
-        prog="python -m resnet_helpers.check.grade", description=__doc__,
+        prog="python -m resnet_helpers.check.grade",
+        description=__doc__.format(python=f"3.{sys.version_info.minor}"),
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="where the handed-in notebooks are")
     add("--output", type=Path, metavar="FILE.csv", help="write the table to this file (print it)")
+    add("--by-student", action="store_true", help="a line per student, not per notebook")
     add("--cell-timeout", type=int, default=CELL_TIMEOUT_S, metavar="SECONDS",
         help=f"how long a cell may take ({CELL_TIMEOUT_S})")
     add("--jobs", type=int, default=1, metavar="N", help="run so many notebooks at a time (1), no "
@@ -284,7 +363,8 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED
-    status, table = int(any(g.trouble for g in grades)), to_csv(grades)
+    status = int(any(g.trouble for g in grades))
+    table = to_student_csv(grades) if options.by_student else to_csv(grades)
     if options.output:
         try:
             with written_whole(options.output) as temporary:
