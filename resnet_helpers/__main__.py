@@ -3,7 +3,7 @@
 COMMANDS = {
     "train": "train a network on Fashion-MNIST, with checkpoints, on one machine or several",
     "benchmark": "the article's training loop against this package's, on your machine",
-    "publish": "the notebooks as web pages, slides or copies for a class",
+    "publish": "the notebooks as web pages, slides or a folder for a class",
     "check.grade": "which exercises are solved in a folder of students' notebooks",
 }
 

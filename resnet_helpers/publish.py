@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+from resnet_helpers.class_folder import COPIES, class_obstacle, next_steps, surround
 from resnet_helpers.runs.files import write_page
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
@@ -40,12 +41,15 @@ def main(arguments=None):
         description="Make web pages, slides or copies for a class of all notebooks.",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=KINDS, help="pages with an index, a slide show per "
-                        "notebook, notebooks without outputs and solutions, or a page to print "
-                        "with all questions that ask for a prediction")
+                        "notebook, a folder that can be a class's repository, with notebooks "
+                        "without outputs and solutions and what they need to start, or a page to "
+                        "print with all questions that ask for a prediction")
     parser.add_argument("out", type=Path, metavar="OUT",
                         help="folder to write to; made if it is not there")
     parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS, metavar="FOLDER",
                         help="where the notebooks are (those of this course)")
+    parser.add_argument("--address", metavar="URL",
+                        help="of the class's repository, for the commands that are printed")
     options = parser.parse_args(arguments)
     paths = course_notebooks(options.notebooks)
     if not paths:
@@ -54,10 +58,16 @@ def main(arguments=None):
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"{options.out} cannot be made: {error}")
-    if options.out.samefile(options.notebooks):
+    is_class = options.kind == "class"
+    written = [options.out, options.out / COPIES] if is_class else [options.out]
+    if any(place.exists() and place.samefile(options.notebooks) for place in written):
         parser.error(f"{options.out} is where the notebooks are: name another folder")
+    if is_class and (obstacle := class_obstacle(options.out)):
+        parser.error(obstacle)
     for page in KINDS[options.kind](paths, options.out):
         print(page)
+    if is_class:
+        print(next_steps(options.out, paths[0].name, options.address))
     return 0
 
 
@@ -85,6 +95,15 @@ def make_slides(paths, out):
         shown = [cell for cell in notebook.cells
                  if cell.metadata.get("slideshow", {}).get("slide_type") != "skip"]
         yield write_page(out / place.with_suffix(".slides.html"), _with_descriptions(body, shown))
+
+
+def make_class(paths, out):
+    """A folder that can be a repository of its own: copies, and what they need to start.
+
+    Yields the paths.
+    """
+    yield from surround(out, paths[0].name)
+    yield from make_copies(paths, out / COPIES)
 
 
 def make_copies(paths, out):
@@ -138,7 +157,7 @@ section {{ break-inside: avoid }} h1 {{ break-after: avoid }}
 """
 
 
-KINDS = {"site": make_site, "slides": make_slides, "class": make_copies,
+KINDS = {"site": make_site, "slides": make_slides, "class": make_class,
          "worksheet": make_worksheet}
 
 
