@@ -9,6 +9,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from processes import run_python
 
 import resnet_helpers
@@ -58,6 +59,20 @@ def test_the_commands_are_listed():
                 if any(isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)
                        for node in tree.body)}
     assert runnable == {*COMMANDS, "__main__"}
+
+
+def test_the_tour_of_readme_moves_calmly_and_loads_quickly():
+    path = PACKAGE.parent / ".github" / "tour.gif"
+    with Image.open(path) as film, Image.open(path.with_suffix(".png")) as still:
+        assert film.format == "GIF" and film.info["loop"] == 0  # without end
+        assert film.width >= 700 and still.size == film.size
+        durations = []
+        for i in range(film.n_frames):
+            film.seek(i)
+            durations.append(film.info["duration"])
+    assert film.n_frames > 20 and min(durations) >= 40  # faster ones browsers slow down
+    assert 5_000 <= sum(durations) <= 12_000
+    assert path.stat().st_size < 3e6 and path.with_suffix(".png").stat().st_size < 150e3
 
 
 @pytest.mark.slow
