@@ -6,6 +6,7 @@ Needs nbconvert and latex2mathml, which requirements.txt brings.
 import ast
 import html
 import re
+import shutil
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +19,12 @@ SUFFIX = ".html"
 MATH = re.compile(r"```.*?```|`[^`]*`|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$]+?)\$", re.DOTALL)
 LIVE = {"BlockExplorer": "block", "FunctionClassExplorer": "classes", "ModelExplorer": "model",
         "PredictionBrowser": "predictions"}
+FILM, STILL_OF_FILM = "tour.gif", "tour.png"  # in the repository's .github, for README and here
+FILM_WORDS = (
+    "A film of two notebooks. In the block explorer the tick at use_1x1conv is taken away, and the "
+    "addition is crossed out: 6×14×14 and 3×28×28 do not fit; a click on the button Set "
+    "use_1x1conv=True mends it. Then ResNet-18 is trained: the loss falls, and the accuracy on "
+    "training and test images rises.")
 STILL = re.compile(rf"^({'|'.join(LIVE)}): ")
 
 
@@ -41,6 +48,9 @@ def make_pages(notebooks, texts, out, drawn=None):
     for name in ("live.js", "site.css"):
         write_page(out / name, (ASSETS / name).read_text(encoding="utf-8"))
     write_page(out / "notebook.css", notebook_styles())
+    for name in (FILM, STILL_OF_FILM):
+        if (film := root.parent / ".github" / name).is_file():
+            shutil.copyfile(film, out / name)
     for path, place in zip(notebooks, places, strict=True):
         yield write_page(out / place, notebook_page(path, place, titles, drawn))
     for path in texts:
@@ -48,7 +58,8 @@ def make_pages(notebooks, texts, out, drawn=None):
         titles[place] = path.stem.capitalize()
         yield write_page(out / place, _text_page(path, place, titles))
     yield write_page(out / "explorers.html", _explorers_page(drawn))
-    yield write_page(out / "index.html", _front_page(titles, drawn, notebooks))
+    film = _FILM if (out / FILM).is_file() else ""
+    yield write_page(out / "index.html", _front_page(titles, drawn, notebooks, film))
 
 
 def notebook_title(path):
@@ -192,7 +203,7 @@ def _explorers_page(drawn):
     return _page("The explorers", body, Path("explorers.html"), {}, list(drawn))
 
 
-def _front_page(titles, drawn, notebooks):
+def _front_page(titles, drawn, notebooks, film):
     import nbformat
     items = []
     for (place, title), path in zip(titles.items(), notebooks, strict=False):
@@ -203,7 +214,7 @@ def _front_page(titles, drawn, notebooks):
     body = f"""<h1>{TITLE}</h1>
 <p class="lead">Why can a network of 152 layers be trained at all? Predict, turn the switches, and
 see for yourself: no GPU, nothing to install to read it.</p>
-<ol class="notebooks">{"".join(items[:4])}</ol>
+{film}<ol class="notebooks">{"".join(items[:4])}</ol>
 <p>Going on: {" ".join(f'<span class="more">{item[4:-5]}</span>' for item in items[4:])}</p>
 <p><strong>Read</strong> the pages above. <strong>Run</strong> the notebooks in JupyterLab, as the
 repository's README says. <strong>Teach</strong> with the
@@ -216,6 +227,12 @@ repository's README says. <strong>Teach</strong> with the
 fit. There are <a href="explorers.html">more explorers</a>.</p>
 {drawn["block"].markup(numbers)}"""
     return _page(TITLE, body, Path("index.html"), {}, ["block"])
+
+
+_FILM = f"""<picture class="film">
+<source media="(prefers-reduced-motion: reduce)" srcset="{STILL_OF_FILM}">
+<img src="{FILM}" width="880" alt="{html.escape(FILM_WORDS)}"></picture>
+"""
 
 
 def _page(title, body, place, titles, live=(), is_notebook=False):

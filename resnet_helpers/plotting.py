@@ -235,10 +235,13 @@ class Animator:
         self.draw()
 
     def _add_line(self):
+        from matplotlib.transforms import Bbox, TransformedBbox
         i = len(self.lines)
         label = str(self.legend[i]) if i < len(self.legend) else None
         fmt, ax = self.fmts[i % len(self.fmts)], self._axes_of(i)
         self.lines += ax.plot([], [], fmt, label=label, linewidth=2)
+        room = Bbox([[0, 0], [1.02, 1.02]])  # so that a point at the end of the axis is whole
+        self.lines[-1].set_clip_box(TransformedBbox(room, ax.transAxes))
         self._has_no_marker.append(self.lines[-1].get_marker() == "None")
         self.X.append([])
         self.Y.append([])

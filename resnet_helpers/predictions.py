@@ -381,6 +381,8 @@ def _add_confusion(sketch, corner, predictions, class_names, true, predicted):
                        for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
             sketch.polygons([corners], BLUE, opacity=shade)
             sketch.text(x, y, count, 9.5, WHITE if shade == 1 else BLACK, **CENTRED)
+            sketch.choice(x, y, CELL, CELL, f"true class {name}, answer {class_names[guess]}",
+                          true=c, answer=guess)
     sketch.text((left + right) / 2, top + 1.0, "predicted class", 9.5, GREY, **CENTRED)
     sketch.text(left - 0.06, top + 0.12, "true class", 9.5, GREY, "right", "center")
     if (true, predicted) != (None, None):

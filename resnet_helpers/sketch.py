@@ -8,6 +8,7 @@ drawn later lies above.
 import base64
 import html
 import io
+import json
 
 import numpy as np
 
@@ -176,6 +177,20 @@ class Sketch:
             ax.imshow(rgb, extent=(left, right, bottom, top), interpolation="none", aspect="auto",
                       zorder=zorder)
         self._artists.append(draw)
+
+    def choice(self, x, y, width, height, words, **chosen):
+        """A rectangle that is not seen, centred at (x, y): a click on it makes a choice on a page.
+
+        Args:
+            words: what it is, for the mouse that rests on it.
+            chosen: {control: number of its option}, for `assets/live.js`.
+        """
+        self._elements.append(
+            f'<rect x="{self._x(x - width / 2)}" y="{self._y(y + height / 2)}" '
+            f'width="{_number(PIXELS_PER_INCH * width)}" '
+            f'height="{_number(PIXELS_PER_INCH * height)}" '
+            f'data-choice="{html.escape(json.dumps(chosen))}" style="fill:transparent">'
+            f"<title>{html.escape(words)}</title></rect>")
 
     # --- what comes of it ---
 

@@ -95,6 +95,17 @@ def test_arguments_reach_the_axes(tmp_path):
     assert ax.get_xlim() == (1, 3) and ax.get_ylim() == (1, 10) and len(animator.axes) == 4
 
 
+def test_the_last_point_of_a_run_is_whole():
+    def blue_pixels(xlim):
+        animator = d2l.Animator(xlim=xlim, ylim=[0, 2], fmts=["o"])
+        animator.add(2, 1)
+        animator.lines[0].set_color("#0000ff")
+        pixels = np.asarray(animator._raster.image(animator.lines)).astype(int)
+        return ((pixels[:, :, 2] - pixels[:, :, 0]) > 128).sum()
+
+    assert blue_pixels([0, 2]) == pytest.approx(blue_pixels([0, 4]), rel=0.05)
+
+
 def test_one_epoch_gives_no_warning(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

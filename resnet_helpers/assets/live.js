@@ -48,6 +48,13 @@ for (const box of document.querySelectorAll('[data-live]')) {
   }
 
   box.querySelector('form').addEventListener('input', change);
+  box.querySelector('.picture').addEventListener('click', event => {
+    const choice = event.target.closest('[data-choice]');
+    if (!choice) return;
+    const chosen = JSON.parse(choice.dataset.choice);
+    for (const axis of axes) if (axis.name in chosen) write(axis, chosen[axis.name]);
+    change();
+  });
   addEventListener('hashchange', follow);
   show();
   follow();

@@ -114,6 +114,23 @@ def test_every_explorer_follows_its_controls(visit, name):
     assert status(page, name) != before or name in ("block", "predictions")
 
 
+def test_a_click_on_a_number_of_the_confusion_matrix_chooses_it(visit):
+    page = visit("explorers.html#predictions")
+    page.locator("[data-live=predictions] [data-choice]").nth(6 * 10 + 4).click()
+    assert "true=6&answer=4" in page.url
+    assert "of class shirt" in status(page, "predictions")
+    assert "taken for a coat" in status(page, "predictions")
+
+
+def test_the_film_on_the_front_page_stands_still_for_those_who_want_it(visit):
+    page = visit("index.html")
+    film = page.locator(".film img")
+    assert film.evaluate("img => img.currentSrc").endswith("tour.gif")
+    page.emulate_media(reduced_motion="reduce")
+    page.wait_for_function("document.querySelector('.film img').currentSrc.endsWith('tour.png')")
+    assert len(film.get_attribute("alt")) > 100
+
+
 def test_an_answer_is_folded_until_it_is_asked_for(visit):
     page = visit("04_training.html")
     details = page.locator(".celltag_answer details").first

@@ -22,10 +22,7 @@ from browser.conftest import find_chromium
 from browser.explorers import Explorer
 from browser.lab import OpenNotebook, Server
 
-ALT = ("A film of two notebooks. In the block explorer the tick at use_1x1conv is taken away, and "
-       "the addition is crossed out: 6×14×14 and 3×28×28 do not fit; a click on the button "
-       "Set use_1x1conv=True mends it. Then ResNet-18 is trained: the loss falls, and the "
-       "accuracy on training and test images rises.")
+from resnet_helpers.pages import FILM_WORDS
 
 WINDOW = {"width": 1090, "height": 900}  # as narrow as an explorer with its widest picture
 WIDTH, MARGIN, CAPTION = 880, 8, 38  # of the film, left of the picture, and above the controls
@@ -208,7 +205,7 @@ def main():
     pictures[broken].save(still, optimize=True)
     print(f"{out}: {len(frames)} frames of {first.width} x {first.height} pixels, "
           f"{sum(durations) / 1000:.1f} s, {out.stat().st_size / 1e3:.0f} kB; "
-          f"{still}: {still.stat().st_size / 1e3:.0f} kB\n{ALT}")
+          f"{still}: {still.stat().st_size / 1e3:.0f} kB\n{FILM_WORDS}")
 
 
 if __name__ == "__main__":
