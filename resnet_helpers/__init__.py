@@ -77,6 +77,9 @@ def __getattr__(name):
                 f"{name} is of another chapter or edition of Dive into Deep Learning; this package "
                 f"has what the Chinese chapter on ResNet needs, with PyTorch. Use {instead} "
                 f"instead")
+    if name == "__version__":
+        from importlib.metadata import version
+        return version("resnet-helpers")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

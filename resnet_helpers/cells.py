@@ -9,6 +9,7 @@ import hashlib
 import html
 import sys
 
+from resnet_helpers.engine.cpu import give_back_memory
 from resnet_helpers.raster import PIXELS_PER_INCH, darkened, encode, picture_boxes, rasterize
 
 
@@ -84,6 +85,8 @@ class CellPicture:
         """
         from IPython.display import display
         shell = notebook_shell()
+        if give_back_memory not in shell.events.callbacks["post_run_cell"]:
+            shell.events.register("post_run_cell", give_back_memory)
         data, metadata = picture_output(fig, alt, image)
         is_current, clearings = self.is_current(), count_clearings(shell.display_pub)
         if self.handle is not None and is_current and clearings == self.clearings:

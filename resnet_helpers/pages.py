@@ -21,10 +21,8 @@ LIVE = {"BlockExplorer": "block", "FunctionClassExplorer": "classes", "ModelExpl
         "PredictionBrowser": "predictions"}
 FILM, STILL_OF_FILM = "tour.gif", "tour.png"  # in the repository's .github, for README and here
 FILM_WORDS = (
-    "A film of two notebooks. In the block explorer the tick at use_1x1conv is taken away, and the "
-    "addition is crossed out: 6×14×14 and 3×28×28 do not fit; a click on the button Set "
-    "use_1x1conv=True mends it. Then ResNet-18 is trained: the loss falls, and the accuracy on "
-    "training and test images rises.")
+    "In the block explorer use_1x1conv is switched off: the two paths do not fit. A click mends "
+    "the block. Then ResNet-18 is trained: its loss falls, its accuracies rise.")
 STILL = re.compile(rf"^({'|'.join(LIVE)}): ")
 
 

@@ -190,7 +190,7 @@ def test_the_printed_link_opens_a_notebook_of_the_folder_in_a_copy_of_its_own(
     opened = Path(query["urlpath"]).relative_to(f"lab/tree/{query['targetPath']}")
     assert (made / opened).is_file() and opened.name.startswith("01")
     readme = (class_folder.ROOT / "README.md").read_text(encoding="utf-8")
-    (full_copy,) = re.findall(r"&targetPath=([\w-]+)&", readme)
+    (full_copy,) = re.findall(r"git clone \S+ ([\w-]+)", readme)
     assert query["targetPath"] != full_copy
 
 

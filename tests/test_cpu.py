@@ -160,6 +160,17 @@ def test_memory_is_kept_until_the_last_one_leaves(monkeypatch):
     assert libc.calls[-1] == "trim" and (cpu.M_MMAP_MAX, 65_536) in libc.calls and cpu._users == 0
 
 
+def test_memory_is_given_back_unless_a_training_goes_on(monkeypatch):
+    libc = FakeGlibc()
+    monkeypatch.setattr(cpu, "glibc", lambda: libc)
+    with kept_memory():
+        cpu.give_back_memory()
+        assert "trim" not in libc.calls
+    libc.calls.clear()
+    cpu.give_back_memory()
+    assert libc.calls == ["trim"]
+
+
 def test_without_glibc_nothing_is_changed(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     with kept_memory():

@@ -2,7 +2,9 @@
 it needs.
 """
 
+import json
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -11,11 +13,16 @@ from pathlib import Path
 import pytest
 from processes import run_python
 
+import resnet_helpers
+from resnet_helpers import pages
+from resnet_helpers.check import EXERCISES
+
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
 from lowest_versions import lowest  # noqa: E402
+from set_address import present_address, set_address  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib",
+CONDA_NAMES = {"pytorch": "torch", "pytorch-cpu": "torch", "matplotlib-base": "matplotlib",
                "playwright-python": "playwright"}
 
 
@@ -58,18 +65,100 @@ def test_code_and_notebooks_pass_ruff():
     assert check.returncode == 0, check.stdout + check.stderr
 
 
-def test_what_binder_hubs_and_colab_need_is_there():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (opened,) = re.findall(r"urlpath=lab/tree/resnet-notebooks/(\S+?)&", readme)
-    assert (ROOT / opened).is_file()
-    assert (ROOT / "environment.yml").is_file() and (ROOT / "pyproject.toml").is_file()
+def test_binder_installs_what_the_notebooks_need_and_nothing_for_tests():
+    binder = requirements(section(".binder/environment.yml", "dependencies:", "  - pip:"))
+    assert binder.pop("python").startswith("=") and binder.pop("pip") == ""
+    pip = requirements((ROOT / "requirements.txt").read_text().splitlines())
+    package = requirements(section("pyproject.toml", "dependencies = [", "]"))
+    wanted = {name: pip[name] for name in (*package, "jupyterlab", "ipykernel")}
+    assert binder == wanted
+
+
+def test_the_development_container_installs_the_list():
+    settings = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8"))
+    assert settings["postCreateCommand"].endswith("-r requirements.txt")
+
+
+# --- documents ---
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "resnet_helpers/README.md", ROOT / "tests/README.md",
+             *sorted((ROOT / ".github").glob("*.md")), *sorted((ROOT / "notebooks").glob("*.md"))]
 
 
 def test_links_between_documents_lead_somewhere():
-    for document in (ROOT / "README.md", ROOT / "tests/README.md",
-                     *sorted((ROOT / "notebooks").glob("*.md"))):
-        for target in re.findall(r"\]\(([\w./-]+)\)", document.read_text(encoding="utf-8")):
-            assert (document.parent / target).exists(), (document.name, target)
+    for document in DOCUMENTS:
+        text = " ".join(document.read_text(encoding="utf-8").split())
+        for target in re.findall(r"\]\(([\w./-]+)\)|(?:src|srcset)=\"([\w./-]+)\"", text):
+            place = target[0] or target[1]
+            assert (document.parent / place).exists(), (document.name, place)
+
+
+def test_documents_name_only_modules_and_options_that_are_there():
+    named = {}
+    for document in DOCUMENTS:
+        text = " ".join(document.read_text(encoding="utf-8").split())
+        for module, options in re.findall(r"-m (resnet_helpers[\w.]*)((?: [\w./-]+)*)", text):
+            named.setdefault(module, set()).update(re.findall(r"--[\w-]+", options))
+    assert len(named) >= 5
+    for module, options in named.items():
+        helped = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True,
+                                text=True, cwd=ROOT)
+        assert helped.returncode == 0, module
+        assert all(option in helped.stdout for option in options), (module, options)
+
+
+def test_the_readme_is_short_and_counts_right():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.split()) <= 1000
+    assert f"| {len(EXERCISES)} that check themselves" in readme
+    assert pages.FILM_WORDS in " ".join(readme.split())
+
+
+@pytest.mark.parametrize("address", ["https://github.com/a-b/c.d", "https://github.com/a/b.git"])
+def test_an_address_reaches_all_places_that_name_the_repository(tmp_path, address):
+    owner, name = present_address(ROOT)
+    settings = [ROOT / "pyproject.toml", ROOT / "environment.yml", *(
+        path for folder in (".github", ".binder", ".devcontainer")
+        for path in (ROOT / folder).rglob("*.*") if path.suffix in (".yml", ".json"))]
+    for path in (*DOCUMENTS, *settings):
+        place = tmp_path / path.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+    changed = set_address(address, tmp_path)
+    assert {path.relative_to(tmp_path).as_posix() for path in changed} >= {
+        "README.md", "pyproject.toml", ".github/SUPPORT.md", ".github/CONTRIBUTING.md"}
+    new_owner, new_name = present_address(tmp_path)
+    assert address.removesuffix(".git").endswith(f"/{new_owner}/{new_name}")
+    texts = [path.read_text(encoding="utf-8") for path in tmp_path.rglob("*.*") if path.is_file()]
+    assert len(texts) > 10
+    assert not any(re.search(rf"{owner}/{name}|{owner}\.github|ADDRESS", text) for text in texts)
+    readme = (tmp_path / "README.md").read_text(encoding="utf-8")
+    for link in (f"https://{new_owner}.github.io/{new_name}/04_training.html",
+                 f"https://colab.research.google.com/github/{new_owner}/{new_name}/blob/main/"
+                 "notebooks/04_training.ipynb",
+                 f"https://mybinder.org/v2/gh/{new_owner}/{new_name}/main?urlpath=lab/tree/"
+                 "notebooks/04_training.ipynb"):
+        assert f"({link})" in readme
+
+
+@pytest.mark.parametrize("address", ["github.com/a/b", "https://github.com/a", "", "ADDRESS"])
+def test_what_is_no_address_changes_nothing(tmp_path, address):
+    with pytest.raises(ValueError, match="is no address like"):
+        set_address(address, tmp_path)
+
+
+def test_links_to_read_and_to_open_name_notebooks_that_are_there():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    opened = re.findall(r"(?:blob/main|lab/tree)/(notebooks/\w+\.ipynb)", readme)
+    read = re.findall(r"github\.io/\S+/(\w+)\.html", readme)
+    assert len(opened) == 8 and len(read) == 4
+    for place in (*opened, *(f"notebooks/{name}.ipynb" for name in read)):
+        assert (ROOT / place).is_file()
+
+
+def test_the_package_knows_its_version():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'version = "{resnet_helpers.__version__.partition("+")[0]}"' in text
 
 
 def test_the_programs_that_the_tests_readme_names_are_all_there_are():

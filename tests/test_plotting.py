@@ -241,6 +241,20 @@ history = d2l.train_ch6(net, data, data, 3, 0.1)
     assert {output.output_type for output in outputs} == {"stream", "display_data"}
 
 
+def test_after_the_first_picture_each_cell_gives_memory_back():
+    _, callbacks, again = run_cells("""
+import resnet_helpers as d2l
+animator = d2l.Animator()
+animator.add(1, 1)
+""", """
+from resnet_helpers.engine.cpu import give_back_memory
+callbacks = get_ipython().events.callbacks["post_run_cell"]
+animator.add(2, 2)
+print(callbacks.count(give_back_memory))
+""", "animator.add(3, 3)\nprint(callbacks.count(give_back_memory))")
+    assert text(callbacks) == text(again) == "1\n"
+
+
 def test_show_gives_one_picture_with_its_description_also_of_a_pyplot_figure():
     outputs, = run_cells("""
 import resnet_helpers as d2l

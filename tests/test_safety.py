@@ -28,7 +28,10 @@ from resnet_helpers.widgets.explorer import status, table
 ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "resnet_helpers").rglob("*.py"))
 WORKFLOWS = sorted((ROOT / ".github").rglob("*.yml"))
-COPIED = [*(ROOT / path for path in ("README.md", "tests/README.md", ".ci/run", "environment.yml")),
+COPIED = [*(ROOT / path for path in ("README.md", "tests/README.md", "resnet_helpers/README.md",
+                              ".ci/run", "environment.yml", ".binder/environment.yml",
+                              ".devcontainer/devcontainer.json")),
+          *sorted((ROOT / ".github").glob("*.md")),
           *PACKAGE, *WORKFLOWS, *sorted((ROOT / "notebooks").glob("*.md")),
           *sorted((ROOT / "notebooks").rglob("*.ipynb"))]
 
