@@ -37,6 +37,7 @@ def make_pages(notebooks, texts, out, drawn=None):
     Yields:
         The paths of the pages.
     """
+    from nbconvert import HTMLExporter
     root = notebooks[0].parent
     places = [path.relative_to(root).with_suffix(SUFFIX) for path in notebooks]
     titles = {place: notebook_title(path) for place, path in zip(places, notebooks, strict=True)}
@@ -45,7 +46,7 @@ def make_pages(notebooks, texts, out, drawn=None):
         write_page(out / f"live-{name}.js", explorer.script())
     for name in ("live.js", "site.css"):
         write_page(out / name, (ASSETS / name).read_text(encoding="utf-8"))
-    write_page(out / "notebook.css", notebook_styles())
+    write_page(out / "notebook.css", notebook_styles(HTMLExporter()))
     for name in (FILM, STILL_OF_FILM):
         if (film := root.parent / ".github" / name).is_file():
             shutil.copyfile(film, out / name)
@@ -173,12 +174,12 @@ def _fold(soup):
             details.insert(0, summary)
 
 
-def notebook_styles():
-    """The styles of nbconvert's pages, without those that bring fonts."""
+def notebook_styles(exporter):
+    """The styles of one of nbconvert's kinds of pages, without those that bring fonts."""
     import nbformat
     from bs4 import BeautifulSoup
-    from nbconvert import HTMLExporter
-    body, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook())
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell()])
+    body, _ = exporter.from_notebook_node(notebook)
     styles = BeautifulSoup(body, "html.parser").head.find_all("style")
     return "\n".join(style.text for style in styles if "@font-face" not in style.text)
 

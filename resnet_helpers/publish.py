@@ -13,11 +13,6 @@ from resnet_helpers.class_folder import COPIES, class_obstacle, next_steps, surr
 from resnet_helpers.runs.files import write_page
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-ASSETS = "assets"  # the folder beside the pages with what they load while they are read
-INSTALL = "npm install --prefix {} reveal.js@4 mathjax@2 jquery@3 requirejs@2"
-LOCAL = {"reveal": "reveal.js", "mathjax": "mathjax/MathJax.js",
-         "jquery": "jquery/dist/jquery.min.js", "requirejs": "requirejs/require.js"}
-MATHJAX_OPTIONS = "?config=TeX-AMS_CHTML-full,Safe"
 GUIDE = "TEACHING.md"  # not for the class
 FURTHER = "further"  # the folder beside the notebooks with those that go on
 SOLUTION = "solution"  # the tag of a cell that solves an exercise
@@ -26,20 +21,14 @@ QUESTION = re.compile(r"^\*\*Predict.*?(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
 WORDS_ON_SOLUTIONS = re.compile(r"\s+".join(map(re.escape, (
     "The folded cell after each exercise (click on its bar to open it) holds a solution.".split()
 ))) + r"\s")  # wherever its lines break
-EPILOG = f"""\
-Pages need no network. Slides load reveal.js, MathJax, jQuery and RequireJS from it while they are
-shown. To do without it, run (npm comes with Node.js)
-  {INSTALL.format(f"OUT/{ASSETS}")}
-first: slides that are then made in OUT use the copies there, and OUT can be taken along as a whole.
-Speaker notes open with the key S."""
 
 
 def main(arguments=None):
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m resnet_helpers.publish", epilog=EPILOG,
+        prog="python -m resnet_helpers.publish",
         description="Make web pages, slides or copies for a class of all notebooks.",
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        epilog="Pages and slides need no network. Speaker notes open with the key S.")
     parser.add_argument("kind", choices=KINDS, help="pages with an index, a slide show per "
                         "notebook, a folder that can be a class's repository, with notebooks "
                         "without outputs and solutions and what they need to start, or a page to "
@@ -83,18 +72,9 @@ def make_site(paths, out, drawn=None):
 
 
 def make_slides(paths, out):
-    """A slide show per notebook; yields their paths."""
-    import nbformat
-    from nbconvert import SlidesExporter
-    urls = _urls(out)
-    for path in paths:
-        place = _page_place(path, paths)
-        exporter = SlidesExporter(**_seen_from(place, urls), reveal_number="c/t")
-        notebook = nbformat.read(path, as_version=4)
-        body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
-        shown = [cell for cell in notebook.cells
-                 if cell.metadata.get("slideshow", {}).get("slide_type") != "skip"]
-        yield write_page(out / place.with_suffix(".slides.html"), _with_descriptions(body, shown))
+    """A slide show per notebook that asks nothing of other hosts; yields their paths."""
+    from resnet_helpers.slides import make_decks
+    yield from make_decks(paths, out)
 
 
 def make_class(paths, out):
@@ -169,34 +149,6 @@ def _texts(paths):
 def _page_place(path, paths):
     """Where a notebook or text is below the folder of the first notebook, as a relative path."""
     return path.relative_to(paths[0].parent)
-
-
-def _seen_from(place, urls):
-    """The addresses of `_urls` for a page that may be in a folder below."""
-    return {name: "../" * (len(place.parts) - 1) + url for name, url in urls.items()}
-
-
-def _urls(out):
-    """Arguments of an exporter whose slides load the copies in OUT/assets, if they are there."""
-    folder = Path(ASSETS, "node_modules")
-    if not all((out / folder / place).exists() for place in LOCAL.values()):
-        print(f"the pages will need a network, for {', '.join(LOCAL)}; --help says how to do "
-              f"without", file=sys.stderr)
-        return {}
-    urls = {name: (folder / place).as_posix() for name, place in LOCAL.items()}
-    return {"mathjax_url": urls["mathjax"] + MATHJAX_OPTIONS, "jquery_url": urls["jquery"],
-            "require_js_url": urls["requirejs"], "reveal_url_prefix": urls["reveal"]}
-
-
-def _with_descriptions(body, cells):
-    """Images get the words that these cells hold for readers who do not see them.
-
-    nbconvert leaves them out.
-    """
-    words = iter([output.metadata.get("image/png", {}).get("alt", "") for cell in cells
-                  for output in cell.get("outputs", []) if "image/png" in output.get("data", {})])
-    return re.sub('alt="No description has been provided for this image"',
-                  lambda _: f'alt="{html.escape(next(words, ""))}"', body)
 
 
 if __name__ == "__main__":

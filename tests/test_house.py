@@ -52,6 +52,14 @@ def test_every_folder_of_the_package_is_installed_with_it():
     assert set(re.findall(r'"(.+?)"', listed)) == {".".join(folder.parts) for folder in folders}
 
 
+def test_every_folder_of_the_assets_is_installed_with_the_package():
+    settings = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(r"^resnet_helpers = \[(.*?)\]", settings, re.MULTILINE).group(1)
+    folders = {path.parent.relative_to(PACKAGE).as_posix()
+               for path in (PACKAGE / "assets").rglob("*") if path.is_file()}
+    assert set(re.findall(r'"(.+?)/\*"', listed)) == folders
+
+
 def test_the_commands_are_listed():
     listed = run_python("-m", "resnet_helpers")
     assert all(f"python -m resnet_helpers.{name}" in listed for name in COMMANDS)

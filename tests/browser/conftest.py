@@ -11,6 +11,7 @@ import importlib.util
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from .lab import OpenNotebook, Server
 FAILURES = Path(__file__).parent / "failures"
 CHROMIUM_NAMES = ("/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome",
                   "google-chrome-stable", "chrome", "msedge")
+OTHER_HOSTS = re.compile(r"^(?!(file|data|blob|about):|http://127\.0\.0\.1:)")
 OPEN = pytest.StashKey[list]()
 
 
@@ -68,6 +70,53 @@ def browser():
         browser = playwright.chromium.launch(executable_path=path, args=["--disable-gpu"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package")
+def from_npm(tmp_path_factory):
+    """`from_npm("axe-core@4")` installs a package of npm; returns its folder."""
+    def install(package):
+        npm, folder = shutil.which("npm"), tmp_path_factory.mktemp("npm")
+        if npm is None:
+            unavailable(f"npm is not here to install {package}")
+        done = subprocess.run([npm, "install", "--prefix", str(folder), package],
+                              capture_output=True, text=True, timeout=300)
+        if done.returncode:
+            unavailable(f"{package} could not be installed: {done.stderr[-300:]}")
+        return folder / "node_modules" / package.rpartition("@")[0]
+    return install
+
+
+@pytest.fixture(scope="package")
+def axe(from_npm):
+    """The script of axe, which finds what keeps people out."""
+    return (from_npm("axe-core@4") / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def open_page(browser):
+    """`open_page(address, **options of the context)` opens a page to which other hosts are refused;
+    it fails at the end if a page asked one, or had an error.
+    """
+    contexts, complaints = [], []
+
+    def refuse(route):
+        complaints.append(route.request.url)
+        route.abort()
+
+    def open_page(address, **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.route(OTHER_HOSTS, refuse)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
 
 
 @pytest.fixture(scope="package")
