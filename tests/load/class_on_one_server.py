@@ -36,14 +36,15 @@ MIB = 2**20
 
 @dataclass
 class Measured:
-    """What one notebook took one student: seconds, the slowest cell, and its peak of memory in
-    bytes.
+    """What one notebook took one student: seconds, the slowest cell, and bytes of memory: the peak,
+    and what the kernel alone holds as long as it is left running.
     """
 
     seconds: float
     slowest: float
     slowest_cell: str
     memory: int
+    held: int
 
 
 def peak_memory(pid):
@@ -52,6 +53,12 @@ def peak_memory(pid):
     """
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def held_memory(pid):
+    """Bytes of main memory that would be free without this process."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_Dirty:"))
 
 
 class Students:
@@ -105,7 +112,7 @@ class Students:
                     if reply.seconds > slowest:
                         slowest, slowest_cell = reply.seconds, cell.source.strip().splitlines()[0]
                 return Measured(time.monotonic() - begin, slowest, slowest_cell,
-                                peak_memory(kernel.pid))
+                                peak_memory(kernel.pid), held_memory(kernel.pid))
             finally:
                 del self.kernels[student]
 
@@ -119,13 +126,14 @@ class Students:
 
 def print_table(students, names):
     """A line for each notebook: median and worst student."""
-    print(f"{'notebook':26} {'done':>5} {'memory, peak':>13} {'median time':>12} {'longest':>9}   "
-          "slowest cell")
+    print(f"{'notebook':26} {'done':>5} {'memory, peak':>13} {'then held':>10} {'median time':>12} "
+          f"{'longest':>9}   slowest cell")
     for name in names:
         rows = students.measured[name]
         if rows:
             worst, seconds = max(rows, key=lambda row: row.slowest), [row.seconds for row in rows]
             print(f"{name:26} {len(rows):5} {max(row.memory for row in rows) / MIB:9.0f} MiB "
+                  f"{max(row.held for row in rows) / MIB:6.0f} MiB "
                   f"{statistics.median(seconds):10.0f} s {max(seconds):7.0f} s   "
                   f"{worst.slowest:.0f} s: {worst.slowest_cell[:60]}")
 
