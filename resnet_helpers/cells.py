@@ -45,17 +45,18 @@ def picture_output(fig, alt, image=None):
             {"image/png": {"width": width, "height": height, "alt": alt}})
 
 
-def widget_output(view, text, fig, alt):
+def widget_output(view, text, fig, alt, view_metadata):
     """(data, metadata) of a widget with a picture of it, for pages without a kernel.
 
     Args:
         view: data of the live widget.
         text: what it is, where neither can be shown.
         fig, alt: as for `picture_output`.
+        view_metadata: metadata of the live widget.
     """
     data, metadata = picture_output(fig, alt)
     del metadata["image/png"]["height"]  # it would stay when a narrow page shrinks the width
-    return {**view, **data, "text/plain": text}, metadata
+    return {**view, **data, "text/plain": text}, {**view_metadata, **metadata}
 
 
 class CellPicture:

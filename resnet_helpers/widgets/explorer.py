@@ -6,6 +6,7 @@ import ipywidgets as widgets
 import traitlets
 
 from resnet_helpers.cells import forget, replaced_by, widget_output
+from resnet_helpers.widgets.slider import Slider
 
 ROW = {"flex_flow": "row wrap", "grid_gap": "2px 28px", "align_items": "center"}
 FITTING = {"width": "max-content"}
@@ -78,7 +79,8 @@ class Explorer(widgets.VBox):
         """The live widget, and a picture of its present state for pages without a kernel."""
         sketch, alt = self._still()
         return widget_output(super()._repr_mimebundle_(**kwargs),
-                             f"{type(self).__name__}: {self.text}", sketch.figure(), alt)
+                             f"{type(self).__name__}: {self.text}", sketch.figure(), alt,
+                             view_metadata(self._controls))
 
     def _still(self):
         """(`Sketch`, what is to be seen on it) for pages without a kernel."""
@@ -97,6 +99,16 @@ class Control:
 def control_row(controls):
     """The boxes of {trait: Control} side by side."""
     return widgets.HBox([control.box for control in controls.values()], layout=ROW)
+
+
+def view_metadata(controls):
+    """Metadata of a live widget with {trait: Control}: tells Colab where its sliders come from.
+
+    Colab knows ipywidgets' own widgets only, and is told of others in the output of the cell.
+    """
+    parts = (part for control in controls.values() for part in getattr(control.box, "children", ()))
+    slider = next((part for part in parts if isinstance(part, Slider)), None)
+    return {} if slider is None else slider._repr_mimebundle_()[1]
 
 
 def link_controls(owner, controls, state):
@@ -173,20 +185,16 @@ def dropdown(description, options):
 
 
 def number(description, trait, step=1):
-    """A slider and beside it a field for the same number.
-
-    The field gives the control its name for screen readers, which ipywidgets' sliders lack, and
-    takes typed values.
+    """A field for a number and beside it a slider for the same; both have the description as name.
 
     Args:
         trait: a `Whole` or `Real` with `min` and `max`.
     """
     entry = field(description, trait, step).input
-    kind = widgets.IntSlider if isinstance(trait, Whole) else widgets.FloatSlider
-    slider = kind(min=trait.min, max=trait.max, step=step, readout=False, tooltip=description,
-                  layout={"width": "150px"})
+    slider = Slider(min=trait.min, max=trait.max, step=step, description=description,
+                    layout={"width": "150px"})
     traitlets.link((entry, "value"), (slider, "value"))
-    return Control(slider, widgets.HBox([entry, slider]))
+    return Control(entry, widgets.HBox([entry, slider], layout={"align_items": "center"}))
 
 
 def field(description, trait, step=1):

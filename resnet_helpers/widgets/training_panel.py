@@ -33,6 +33,7 @@ from resnet_helpers.widgets.explorer import (
     status,
     switch,
     table,
+    view_metadata,
 )
 
 SECONDS_BETWEEN_PICTURES = 0.25
@@ -197,7 +198,8 @@ class TrainingPanel(widgets.VBox):
             fig, has_points = self._sketch().figure(), bool(self._records())
         seen = "curves of" if has_points else "empty axes for"
         alt = f"Training panel with {seen} {', '.join(RUN_CURVES)}: {self.text}"
-        return widget_output(view, f"TrainingPanel: {self.text}", fig, alt)
+        return widget_output(view, f"TrainingPanel: {self.text}", fig, alt,
+                             view_metadata(self._controls))
 
     # --- the current run ---
 

@@ -26,6 +26,8 @@ FAILURES = Path(__file__).parent / "failures"
 CHROMIUM_NAMES = ("/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome",
                   "google-chrome-stable", "chrome", "msedge")
 OTHER_HOSTS = re.compile(r"^(?!(file|data|blob|about):|http://127\.0\.0\.1:)")
+VIOLATIONS = """element => axe.run(element).then(result => result.violations.map(
+    found => `${found.id}: ${found.nodes.slice(0, 3).map(node => node.html.slice(0, 120))}`))"""
 OPEN = pytest.StashKey[list]()
 
 
@@ -125,6 +127,16 @@ def server(browser, tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("lab"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="package")
+def violations(axe):
+    """`violations(locator)` gives what keeps people out of an element, as axe says."""
+    def violations(locator):
+        locator.page.evaluate(axe)
+        return locator.evaluate(VIOLATIONS)
+
+    return violations
 
 
 class Lab:

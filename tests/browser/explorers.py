@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass, field
 
-# All at once: each question to the page takes its time. Several sliders have a number field on
-# their left, for the same number.
+# All at once: each question to the page takes its time.
 SEEN = """output => {
     const all = selector => [...output.querySelectorAll(selector)];
     const isVisible = element => element.checkVisibility({visibilityProperty: true});
-    const numbers = all('.noUi-target').map(target => {
-        const field = target.closest('.jupyter-widgets').previousElementSibling;
-        return [field.innerText.trim(), [Number(field.querySelector('input').value),
-                Math.round(1e6 * Number(target.noUiSlider.get(true))) / 1e6]];
-    });
+    const fields = Object.fromEntries(all('input[type=number]').map(
+        field => [field.labels[0].innerText.trim(), field.valueAsNumber]));
+    const numbers = all('input[type=range]').map(
+        slider => [slider.ariaLabel, [fields[slider.ariaLabel], slider.valueAsNumber]]);
     return {
         words: all('[role=status]').map(element => element.innerText),
         descriptions: all('svg.rh-picture').map(svg => svg.getAttribute('aria-label')),
@@ -56,7 +54,7 @@ class Explorer:
         Returns:
             dict with `words` and `descriptions`, the sentences for screen readers and those of the
             pictures, the texts of the `buttons`, `numbers` as {label: [number in the field, number
-            of the slider beside it]}, and the `rows` of the tables as lists of texts.
+            of the slider]}, and the `rows` of the tables as lists of texts.
         """
         return self.output.evaluate(SEEN)
 

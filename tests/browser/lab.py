@@ -21,8 +21,6 @@ from kernels import WITHOUT_ASSERTIONS
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
-# Every kind of control has its label as its accessible name but for the slider, whose handle has
-# none in ipywidgets 8: it is found by the text beside it.
 ROLES = ("checkbox", "spinbutton", "textbox", "combobox", "listbox", "radio", "button", "slider")
 
 # Promises of the page are raced against a clock: Playwright waits for them without end.
@@ -36,19 +34,14 @@ ERRORS = """() => window.jupyterapp.shell.currentWidget.content.widgets.flatMap(
         ...[...cell.node.querySelectorAll('.jupyter-widgets-error-widget')]
             .map(() => `cell ${i}: a widget could not be shown`)])"""
 
-# aria-valuenow is rounded to one decimal; the slider itself knows its value.
-SLIDER = """handle => {
-    const slider = handle.closest('.noUi-target').noUiSlider;
-    return [slider.options.range.min, slider.options.range.max, slider.get(true)].map(Number);
-}"""
+SLIDER = "slider => [slider.min, slider.max, slider.value].map(Number)"
+HANDLE = 16  # pixels: how wide the handle of Chromium's sliders is
 
-TRACK = "xpath=ancestor::*[contains(@class, 'noUi-base')]"
-
-# What has the keyboard focus, as its label or text, or "slider"; null if it is outside.
+# What has the keyboard focus, as its label or text; null if it is outside.
 FOCUSED = """output => {
     const focused = document.activeElement;
     if (!output.contains(focused)) return null;
-    if (focused.matches('[role=slider]')) return 'slider';
+    if (focused.type === 'range') return `slider ${focused.ariaLabel}`;
     return (focused.labels?.length ? focused.labels[0] : focused).innerText.trim();
 }"""
 FIRST_STOP = "input:enabled, select:enabled, button:enabled, [tabindex='0']"
@@ -68,7 +61,7 @@ START_TIMER = """(container, [text, limit]) => {
     });
     let start;
     const isField = element => element.matches?.('[type=text], [type=number]');
-    const isClick = event => event.type === 'click' && !event.target.closest('.noUi-target');
+    const isClick = event => event.type === 'click' && event.target.type !== 'range';
     const onInput = event => {
         if (event.type === 'pointermove' && !event.buttons) return;
         if (start === undefined || isField(event.target) || isClick(event)) start = event.timeStamp;
@@ -110,6 +103,14 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def point_on(slider, value):
+    """Where in the window the middle of a slider's handle is at this value: x, y."""
+    low, high, _ = slider.evaluate(SLIDER)
+    box = slider.bounding_box()
+    x = box["x"] + HANDLE / 2 + (box["width"] - HANDLE) * (value - low) / (high - low)
+    return x, box["y"] + box["height"] / 2
 
 
 def position(control, option):
@@ -401,7 +402,7 @@ class OpenNotebook:
 
         Args:
             label: the visible label, in full; of a button or a single radio button, the text on it
-                or beside it. But for sliders, it must be the accessible name as well.
+                or beside it. It must be the accessible name as well.
             option: in radio buttons and toggle buttons with a label of their own, the option's
                 text.
             role: the accessible role, where several controls have this label ("slider",
@@ -413,11 +414,6 @@ class OpenNotebook:
         return functools.reduce(lambda one, other: one.or_(other), found)
 
     def _with_role(self, role, label, option, within):
-        if role == "slider":
-            widget = self.widget(label, within)
-            field = widget.filter(has=self.page.get_by_role("spinbutton"))
-            return widget.get_by_role(role).or_(  # a slider may also stand beside a number field with the label
-                field.locator("xpath=following-sibling::*[1]").get_by_role(role))
         scope = (within or self.page) if option is None else self.widget(label, within)
         name = re.escape(label if option is None else str(option))
         # icons come first
@@ -430,8 +426,7 @@ class OpenNotebook:
             label: the visible label, in full; of a button or a single radio button, the text on it
                 or beside it.
             value: True or False for a checkbox, the option for one of several, the number for a
-                number field and a slider (for a `SelectionSlider` the position, from 0; for a
-                `FloatLogSlider` the exponent).
+                number field and a slider.
             by: "mouse" or "keyboard". With the keyboard, the keys are those that work in
                 JupyterLab, where the notebook keeps the arrow keys from radio buttons and closed
                 lists.
@@ -502,14 +497,12 @@ class OpenNotebook:
     _choose_button = _choose_radio
 
     def _choose_slider(self, control, value, by):
-        low, high, now = control.evaluate(SLIDER)
+        now = control.evaluate(SLIDER)[2]
         if by == "mouse":
             control.scroll_into_view_if_needed()
-            track, handle = control.locator(TRACK).bounding_box(), control.bounding_box()
-            x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
-            self.page.mouse.move(x, y)
+            self.page.mouse.move(*point_on(control, now))
             self.page.mouse.down()
-            self.page.mouse.move(x + track["width"] * (value - now) / (high - low), y)
+            self.page.mouse.move(*point_on(control, value))
             self.page.mouse.up()
             return
         forward = now < value
@@ -521,7 +514,7 @@ class OpenNotebook:
                                  f"{value:g}")
 
     def tab_stops(self, within):
-        """Where the Tab key stops in this locator: labels or texts, "slider" for a slider."""
+        """Where the Tab key stops in this locator: labels or texts, "slider NAME" for a slider."""
         within.evaluate(f"output => output.querySelector(`{FIRST_STOP}`).focus()")
         stops = []
         while (stop := within.evaluate(FOCUSED)) is not None and len(stops) < 200:

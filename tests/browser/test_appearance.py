@@ -80,12 +80,12 @@ TOO_PALE = r"""output => {
 # Controls, texts and pictures that cover each other, stick out or are cut off. Only tables may
 # scroll to the side.
 TROUBLE = r"""output => {
-    const leaves = 'input, select, button, label, .noUi-base, .progress, .rh-picture, .rh-table, .rh-line, p';
+    const leaves = 'input, select, button, label, .progress, .rh-picture, .rh-table, .rh-line, p';
     const isVisible = element => element.checkVisibility({visibilityProperty: true})
         && element.getBoundingClientRect().width > 0;
     const elements = [...output.querySelectorAll(leaves)].filter(isVisible);
     const name = element => {
-        const text = (element.innerText || element.labels?.[0]?.innerText || element.getAttribute('class') || '');
+        const text = (element.innerText || element.labels?.[0]?.innerText || element.ariaLabel || element.getAttribute('class') || '');
         return `${element.tagName.toLowerCase()} ${text.trim().replace(/\s+/g, ' ').slice(0, 40)}`;
     };
     const area = output.querySelector('.jp-OutputArea-output');

@@ -1,5 +1,5 @@
 """A slider dragged quickly across its whole range: pictures follow, the last one is right, and none
-comes later.
+comes later. A click draws once, and every key does what it does in sliders.
 """
 
 import time
@@ -14,7 +14,7 @@ from resnet_helpers.widgets.function_class_explorer import describe_class_fit
 from resnet_helpers.widgets.model_explorer import describe_model
 
 from .explorers import Explorer
-from .lab import TRACK
+from .lab import SLIDER, point_on
 
 MOVES, SECONDS = 60, 1.0
 
@@ -55,14 +55,14 @@ def drag_across(notebook, slider):
     `SECONDS`.
     """
     slider.scroll_into_view_if_needed()
-    track, handle = slider.locator(TRACK).bounding_box(), slider.bounding_box()
-    x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+    low, high, _ = slider.evaluate(SLIDER)
+    (x, y), (end, _) = point_on(slider, low), point_on(slider, high)
     mouse = notebook.page.mouse
     mouse.move(x, y)
     mouse.down()
     begin = time.perf_counter()
     for i in range(1, MOVES + 1):
-        mouse.move(x + (track["width"] + 5) * i / MOVES, y)
+        mouse.move(x + (end + 5 - x) * i / MOVES, y)
         notebook.page.wait_for_timeout(max(0,
                                            1000
                                            * (SECONDS * i / MOVES - (time.perf_counter() - begin))))
@@ -76,12 +76,18 @@ def notebook(shared_lab):
     return notebook
 
 
+def ask_for_explorer(notebook, code):
+    """The explorer that this code makes in the last cell."""
+    notebook.ask(code)
+    explorer = Explorer(notebook, code)
+    explorer.pictures.wait_for()
+    return explorer
+
+
 @pytest.mark.parametrize("drag", DRAGS,
                          ids=lambda drag: f"{drag.code.partition('(')[0]}-{drag.label}")
 def test_pictures_follow_the_mouse_and_end_with_it(notebook, report, drag):
-    notebook.ask(drag.code)
-    explorer = Explorer(notebook, drag.code)
-    explorer.pictures.wait_for()
+    explorer = ask_for_explorer(notebook, drag.code)
     explorer.drawings.first.evaluate(RECORD)
     drag_across(notebook, explorer.control(drag.label, "slider"))
     assert notebook.eventually(explorer.words, drag.words) == drag.words
@@ -93,3 +99,28 @@ def test_pictures_follow_the_mouse_and_end_with_it(notebook, report, drag):
     wait = recorded["pictures"][-1][0] - recorded["released"]
     report(f"{drag.code}, {drag.label} dragged across: {len(pictures)} pictures for {MOVES} moves, "
            f"the last {wait:.0f} ms after the mouse was let go")
+
+
+def test_a_click_beside_the_handle_draws_once(notebook):
+    explorer = ask_for_explorer(notebook, "FunctionClassExplorer(complexity=3, noise=0.2)")
+    explorer.drawings.first.evaluate(RECORD)
+    notebook.page.mouse.click(*point_on(explorer.control("complexity k", "slider"), 5))
+    words = describe_class_fit(fit_class(5, False, "jump", 0.2, 40))
+    assert notebook.eventually(explorer.words, words) == words
+    notebook.page.wait_for_timeout(1000)  # for pictures that should not come
+    assert len(notebook.page.evaluate("() => window.recorded.pictures")) == 1
+
+
+# JupyterLab uses most of these keys itself, elsewhere in a notebook.
+KEYS = {"ArrowRight": 0.25, "ArrowUp": 0.3, "ArrowLeft": 0.25, "ArrowDown": 0.2, "End": 0.5,
+        "PageDown": 0.45, "PageUp": 0.5, "Home": 0.0}
+
+
+def test_keys_move_a_slider(notebook):
+    explorer = ask_for_explorer(notebook, "FunctionClassExplorer(complexity=3, noise=0.2)")
+    slider = explorer.control("noise", "slider")
+    for key, noise in KEYS.items():
+        slider.press(key)
+        words = describe_class_fit(fit_class(3, False, "jump", noise, 40))
+        assert notebook.eventually(explorer.words, words) == words, key
+        assert explorer.seen()["numbers"]["noise"] == [noise, noise]

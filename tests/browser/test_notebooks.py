@@ -67,8 +67,8 @@ FUNCTION_CLASSES = Tour(
      slid("complexity k", 4, complexity=...), typed("complexity k", 3, complexity=...),
      radio("f* = jump", target="jump"), typed("noise", 0.2, noise=...),
      typed("points", 40, num_points=...)),
-    ("nested", "complexity k", "slider", "f* = jump", "f* = ramp", "f* = wave", "f* = bump",
-     "noise", "slider", "points", "slider"),
+    ("nested", "complexity k", "slider complexity k", "f* = jump", "f* = ramp", "f* = wave",
+     "f* = bump", "noise", "slider noise", "points", "slider points"),
     lambda state: describe_class_fit(fit_class(**state)))
 
 
@@ -111,7 +111,8 @@ BLOCK = Tour(
      typed("num_channels", 6, num_channels=...), picked("image", "ankle boot", image="ankle boot"),
      radio("strides = 2", strides=2)),
     ("use_1x1conv", "strides = 1", "strides = 2", "conv3: true 1×1", "conv3: article's 3×3",
-     "input_channels", "slider", "num_channels", "slider", "image size", "slider", "image"),
+     "input_channels", "slider input_channels", "num_channels", "slider num_channels",
+     "image size", "slider image size", "image"),
     block_words, mending_buttons, lambda seen: seen["buttons"])
 
 
@@ -165,8 +166,8 @@ MODEL = Tour(
      typed("classes", 10, num_classes=...),
      typed("batch size", 256, is_drawn=False, batch_size=...)),
     ("ResNet-18", "ResNet-34", "ResNet-50", "ResNet-101", "ResNet-152", "residual connections",
-     "image size",
-     "slider", "image channels", "slider", "classes", "slider", "batch size", "slider"),
+     "image size", "slider image size", "image channels", "slider image channels",
+     "classes", "slider classes", "batch size", "slider batch size"),
     model_words, stage_table, shown_stages)
 
 

@@ -33,9 +33,8 @@ SETTINGS = (radio("full: 70,000 images", data="full"), picked("model", "ResNet-3
             typed("batch size", 128, batch_size=...), slid("batch size", 136, batch_size=...),
             typed("epochs", 98, num_epochs=...), slid("epochs", 90, num_epochs=...))
 TAB_STOPS = ("subset: 7,000 images", "full: 70,000 images", "model", "residual connections",
-             "image size", "slider",
-             "optimizer", "learning rate", "schedule", "batch size", "slider", "epochs", "slider",
-             "Train", "saved run", "Load")
+             "image size", "slider image size", "optimizer", "learning rate", "schedule",
+             "batch size", "slider batch size", "epochs", "slider epochs", "Train", "saved run", "Load")
 
 
 class Panel(Explorer):
