@@ -184,6 +184,11 @@ The next time, the last of the three lines is enough. Run the cells one by one w
 not find one of them, you have another Python. Take {python}, or let pip choose the versions:
 `.venv/bin/python -m pip install jupyterlab ./{wheel}`
 
+## When an explorer does not answer
+
+*Error displaying widget: model not found*, or a picture without controls? The kernel was restarted,
+or has not run that cell yet. Run the cell again.
+
 ## When there is something new
 
 `git pull`, and then the line that installs. If git says that your changes would be overwritten,

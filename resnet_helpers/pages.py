@@ -210,11 +210,12 @@ def _front_page(titles, drawn, notebooks, film):
         minutes = re.search(r"\*\*Time\*\*\D*(\d+)", text)
         link = f'<a href="{quote(place.as_posix())}">{html.escape(title)}</a>'
         items.append(f"<li>{link}{f' · {minutes[1]} minutes' if minutes else ''}</li>")
-    body = f"""<h1>{TITLE}</h1>
+    body = f"""<div class="front"><div><h1>{TITLE}</h1>
 <p class="lead">Why can a network of 152 layers be trained at all? Predict, turn the switches, and
 see for yourself: no GPU, nothing to install to read it.</p>
-{film}<ol class="notebooks">{"".join(items[:4])}</ol>
+<ol class="notebooks">{"".join(items[:4])}</ol>
 <p>Going on: {" ".join(f'<span class="more">{item[4:-5]}</span>' for item in items[4:])}</p>
+</div>{film}</div>
 <p><strong>Read</strong> the pages above. <strong>Run</strong> the notebooks in JupyterLab, as the
 repository's README says. <strong>Teach</strong> with the
 <a href="TEACHING.html">teacher's guide</a>. Words: the <a href="GLOSSARY.html">glossary</a>.</p>"""
