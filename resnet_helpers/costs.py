@@ -276,9 +276,20 @@ def _stage_costs(name, part, shape):
                       sum(step.kept_bytes for step in steps))
 
 
-@functools.lru_cache(maxsize=32)
 def _meta_model(depth, num_classes, in_channels, shortcuts, stem):
+    """ResNet-`depth` on the meta device; only its first and last layer are made anew."""
+    net = _meta_body(depth, shortcuts, stem)
+    conv, linear = net[0][0], net[-1]
+    with torch.device("meta"):
+        first = nn.Conv2d(in_channels, conv.out_channels, conv.kernel_size, conv.stride,
+                          conv.padding)
+        last = nn.Linear(linear.in_features, num_classes)
+    return nn.Sequential(nn.Sequential(first, *net[0][1:]), *net[1:-1], last)
+
+
+@functools.cache  # it takes longer to make than to count
+def _meta_body(depth, shortcuts, stem):
     if depth not in MODELS:
         raise ValueError(f"depth must be one of {', '.join(map(str, MODELS))}, got {depth!r}")
     with torch.device("meta"):
-        return MODELS[depth](num_classes, in_channels, shortcuts, stem)
+        return MODELS[depth](shortcuts=shortcuts, stem=stem)

@@ -1,6 +1,6 @@
 """The residual block: its switches, its shapes, its costs, and what it makes of an image."""
 
-import functools
+from itertools import zip_longest
 
 import ipywidgets as widgets
 import traitlets
@@ -16,13 +16,12 @@ from resnet_helpers.widgets.explorer import (
     OneOf,
     Whole,
     choice,
-    close_all,
     dropdown,
     number,
     switch,
 )
 
-MAX_CHANNELS, MAX_SIZE = 64, 56
+MAX_CHANNELS, MAX_SIZE, MOST_REMEDIES = 64, 56, 3
 
 
 class BlockExplorer(Explorer):
@@ -53,7 +52,12 @@ class BlockExplorer(Explorer):
     image = OneOf(FASHION_MNIST_CLASSES, "ankle boot")
 
     def _make_controls(self):
-        self._mending = widgets.HBox(layout=ROW)
+        # Buttons that come and go would take more messages, and the focus with them.
+        self._shown, self._hidden = widgets.Layout(**FITTING), widgets.Layout(display="none")
+        self._mending = widgets.HBox(
+            [widgets.Button(layout=self._hidden) for _ in range(MOST_REMEDIES)], layout=ROW)
+        for button in self._mending.children:
+            button.on_click(self._mend)
         self.above = (self._mending,)
         traits = self.traits()
         kernel_sizes = (("conv3: true 1×1", 1), ("conv3: article's 3×3", 3))
@@ -77,24 +81,24 @@ class BlockExplorer(Explorer):
 
     def _update_more(self):
         """A button for each change that would make the block work; none if it works."""
-        remedies = block_remedies(**self._block())
-        self.remedies = {_words(change): change for change in remedies}
-        old = self._mending.children
-        self._mending.children = [self._button(change) for change in remedies]
-        for widget in old:
-            close_all(widget)
+        self.remedies = {_words(change): change for change in block_remedies(**self._block())}
+        for button, words in zip_longest(self._mending.children, self.remedies):
+            button.layout = self._shown if words else self._hidden
+            if words:
+                button.description, button.tooltip = f"Set {words}", f"mends the block: {words}"
 
-    def _button(self, change):
-        words = _words(change)
-        button = widgets.Button(description=f"Set {words}", tooltip=f"mends the block: {words}",
-                                layout=FITTING)
-        button.on_click(functools.partial(self._set, change))
-        return button
-
-    def _set(self, change, _):
+    def _mend(self, button):
+        change = self.remedies[button.description.removeprefix("Set ")]
         with self.hold_trait_notifications():
             for name, value in change.items():
                 setattr(self, name, value)
+        self._controls[next(iter(change))].input.focus()  # the button is gone
+
+    def close(self):
+        """Remove the explorer from the page and free what it holds."""
+        super().close()
+        for layout in (self._shown, self._hidden):
+            layout.close()
 
 
 def _words(change):
