@@ -19,6 +19,7 @@ from ipykernel.kernelspec import write_kernel_spec
 from kernels import WITHOUT_ASSERTIONS
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+PAGES = {"jupyterlab": "lab/tree/{path}?reset&", "notebook": "notebooks/{path}?"}
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
 ROLES = ("checkbox", "spinbutton", "textbox", "combobox", "listbox", "radio", "button", "slider")
@@ -125,12 +126,14 @@ class Server:
 
     Args:
         folder: an empty folder. The server's log is `folder/lab.log`.
+        application: "jupyterlab", or "notebook" for Notebook 7 in its place.
 
     Raises:
         RuntimeError: JupyterLab did not start; the message has the end of its log.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, application="jupyterlab"):
+        self._application = application
         self.root, self.log = folder / "root", folder / "lab.log"
         self._settings = folder / "settings"
         self.root.mkdir()
@@ -143,7 +146,7 @@ class Server:
         self._set("apputils-extension/notification",
                   {"fetchNews": "false", "checkForUpdates": False})
         write_kernel_spec(folder / "data/kernels/python3", overrides={"env": WITHOUT_ASSERTIONS})
-        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser",
+        command = [sys.executable, "-m", application, "--no-browser", "--expose-app-in-browser",
                    "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
                    f"--ServerApp.root_dir={self.root}"]
         if getattr(os, "geteuid", lambda: 1)() == 0:
@@ -183,7 +186,11 @@ class Server:
                 return
             time.sleep(0.2)
         self.stop()
-        raise RuntimeError(f"JupyterLab did not start.\n{self.end_of_log()}")
+        raise RuntimeError(f"{self._application} did not start.\n{self.end_of_log()}")
+
+    def page_of(self, path):
+        """Address at which a notebook of the root folder opens."""
+        return f"{self.url}/{PAGES[self._application].format(path=path)}token={self.token}"
 
     def end_of_log(self):
         return f"The end of its log:\n{self.log.read_text(errors='replace')[-3000:]}"
@@ -266,10 +273,10 @@ class OpenNotebook:
             self._open()
         except Exception as error:
             self.close()
-            raise RuntimeError(f"{self.name} did not open in JupyterLab. {server.end_of_log()}") from error
+            raise RuntimeError(f"{self.name} did not open. {server.end_of_log()}") from error
 
     def _open(self):
-        self.page.goto(f"{self._server.url}/lab/tree/{self._path}?reset&token={self._server.token}")
+        self.page.goto(self._server.page_of(self._path))
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
         self.page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext")
         self._wait_for("window.jupyterapp.shell.currentWidget.sessionContext.ready", 60,
