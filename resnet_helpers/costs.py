@@ -143,6 +143,7 @@ class BlockCosts:
         return self.shortcut[-1].shape if self.shortcut else self.input_shape
 
 
+@functools.lru_cache(maxsize=64)  # what mends a block is asked for again and again
 def block_costs(input_channels, num_channels, use_1x1conv=False, strides=1, size=6,
                 shortcut_kernel_size=1):
     """Shapes and costs of a `Residual` block for an image of `size` x `size` pixels.

@@ -225,8 +225,7 @@ def block_feature_maps(label, input_channels, num_channels, use_1x1conv=False, s
     expect_sizes(size=size)
     if label not in range(10):
         raise ValueError(f"label must be a class from 0 to 9, got {label!r}")
-    block = _with_fixed_weights(lambda: make_block(input_channels, num_channels, use_1x1conv,
-                                                   strides, shortcut_kernel_size))
+    block = _fixed_block(input_channels, num_channels, use_1x1conv, strides, shortcut_kernel_size)
     x = _block_input(label, input_channels, size)
     maps = {"x": x, "conv1": block.conv1(x)}
     maps["bn1"] = block.bn1(maps["conv1"])
@@ -242,6 +241,11 @@ def block_feature_maps(label, input_channels, num_channels, use_1x1conv=False, s
     channels_of = {name: channel if Z.shape[1] == num_channels else _most_varied_channel(Z)
                    for name, Z in maps.items()}
     return {name: Z[0, channels_of[name]] for name, Z in maps.items()}
+
+
+@functools.lru_cache(maxsize=16)
+def _fixed_block(*arguments):
+    return _with_fixed_weights(lambda: make_block(*arguments))
 
 
 def _block_input(label, input_channels, size):

@@ -25,7 +25,7 @@ from matplotlib.patches import FancyBboxPatch
 from PIL import Image
 from traitlets import TraitError
 
-from resnet_helpers.costs import block_costs, model_costs
+from resnet_helpers.costs import block_costs, block_remedies, model_costs
 from resnet_helpers.diagrams import draw_block, draw_class_fit, draw_function_classes, draw_resnet
 from resnet_helpers.engine.cpu import one_thread
 from resnet_helpers.errors import DatasetUnavailableError
@@ -40,7 +40,7 @@ from resnet_helpers.widgets import (
     ModelExplorer,
     TrainingPanel,
 )
-from resnet_helpers.widgets.block_explorer import describe_block
+from resnet_helpers.widgets.block_explorer import MOST_REMEDIES, describe_block
 from resnet_helpers.widgets.explorer import status
 from resnet_helpers.widgets.model_explorer import bytes_in_words, describe_model, stage_table
 from resnet_helpers.widgets.slider import Slider
@@ -407,7 +407,9 @@ def test_text_cannot_be_set(kind):
 # --- mending a block ---
 
 def mending_buttons(explorer):
-    return [w for w in everything(explorer) if isinstance(w, widgets.Button)]
+    """Those that are to be seen."""
+    return [w for w in everything(explorer) if isinstance(w, widgets.Button)
+            and w.layout.display != "none"]
 
 
 @examples(18)
@@ -450,12 +452,20 @@ def test_mending_two_things_draws_once():
     assert explorer.draws == 2 and (explorer.strides, explorer.num_channels) == (1, 3)
 
 
-def test_buttons_that_are_no_longer_offered_are_closed():
-    explorer = BlockExplorer(strides=2, size=4)
-    offered = mending_buttons(explorer)
-    explorer.size = 5
-    assert offered and all(button.comm is None for button in offered)
-    assert all(button.comm is not None for button in mending_buttons(explorer))
+def test_the_first_control_has_the_focus_when_the_button_that_mends_is_gone(monkeypatch):
+    focused = []
+    monkeypatch.setattr(widgets.DOMWidget, "focus", lambda widget: focused.append(widget))
+    explorer = BlockExplorer(strides=2)
+    button = next(b for b in mending_buttons(explorer) if "use_1x1conv" in b.description)
+    button.click()
+    assert [widget.description for widget in focused] == ["use_1x1conv"]
+
+
+def test_there_are_buttons_enough_for_all_that_mends_a_block():
+    most = max(len(block_remedies(a, b, use_1x1conv, strides, size))
+               for a in (1, 2, 3) for b in (1, 2, 3) for use_1x1conv in (False, True)
+               for strides in (1, 2) for size in (1, 2, 5))
+    assert most == MOST_REMEDIES
 
 
 # --- what stays on the page, and what goes ---

@@ -21,7 +21,7 @@ from resnet_helpers.widgets.explorer import (
     switch,
 )
 
-MAX_CHANNELS, MAX_SIZE, MOST_REMEDIES = 64, 56, 3
+MAX_CHANNELS, MAX_SIZE, MOST_REMEDIES = 64, 56, 2
 
 
 class BlockExplorer(Explorer):
@@ -92,7 +92,7 @@ class BlockExplorer(Explorer):
         with self.hold_trait_notifications():
             for name, value in change.items():
                 setattr(self, name, value)
-        self._controls[next(iter(change))].input.focus()  # the button is gone
+        self._controls["use_1x1conv"].input.focus()  # the button is gone
 
     def close(self):
         """Remove the explorer from the page and free what it holds."""

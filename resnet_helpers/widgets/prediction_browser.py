@@ -129,22 +129,26 @@ class PredictionBrowser(Explorer):
             super()._update()
 
     def _picture(self):
-        predictions, names, indices = self.predictions, self.class_names, self.indices
-        count, index = len(indices), indices[self.image - 1] if indices else None
+        predictions, names = self.predictions, self.class_names
+        count, (shown, chosen) = len(self.indices), self._page()
+        text = describe_selection(count, names, self.true, self.predicted, self.wrong_only)
+        if count:
+            image = describe_image(predictions, names, shown[chosen])
+            text += f" Image {self.image:,} of {count:,}: {image}."
+        return draw_images(predictions, names, shown, chosen=chosen), text
+
+    def _update_more(self):
+        predictions, names = self.predictions, self.class_names
+        count, (shown, chosen) = len(self.indices), self._page()
+        index = shown[chosen] if shown else None
+        alt = describe_probabilities(predictions, names, index) if shown else "No image."
+        self._detail.value = draw_probabilities(predictions, names, index).svg(alt)
         field = self._controls["image"].input
         field.max = max(field.max, self.image)  # or a smaller one would move the value
         field.value, field.max = self.image, max(count, 1)
         self._matrix.mark(self.true, self.predicted, self.wrong_only)
-        shown, chosen = self._page()
         words = [describe_image(predictions, names, i) for i in shown]
         self._row.update(words, self.image, count)
-        text = describe_selection(count, names, self.true, self.predicted, self.wrong_only)
-        alt = "No image."
-        if count:
-            text += f" Image {self.image:,} of {count:,}: {words[chosen]}."
-            alt = describe_probabilities(predictions, names, index)
-        self._detail.value = draw_probabilities(predictions, names, index).svg(alt)
-        return draw_images(predictions, names, shown, chosen=chosen), text
 
     def _page(self):
         """Indices of the images on the present page, and which of them is chosen, or None."""

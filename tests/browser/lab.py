@@ -48,8 +48,8 @@ FOCUSED = """output => {
 FIRST_STOP = "input:enabled, select:enabled, button:enabled, [tabindex='0']"
 
 # The clock starts when the browser gets the first mouse or key event (not when the page handles
-# it); for buttons that is the click, when mouse button or key go up, and in a field for text or
-# numbers the last one, Enter. It stops when the contents have changed, their images are decoded,
+# it); for buttons that is the click, when mouse button or key go up, in a field for text or numbers
+# the last one, Enter, and for a slider what moved it first. It stops when the contents have changed, their images are decoded,
 # and the next frame has been laid out and painted: a message that is posted while a frame begins
 # arrives then.
 START_TIMER = """(container, [text, limit]) => {
@@ -60,12 +60,16 @@ START_TIMER = """(container, [text, limit]) => {
         channel.port1.onmessage = resolve;
         channel.port2.postMessage(null);
     });
-    let start;
+    let start, last;
+    const isSlider = element => element.type === 'range';
     const isField = element => element.matches?.('[type=text], [type=number]');
-    const isClick = event => event.type === 'click' && event.target.type !== 'range';
+    const isClick = event => event.type === 'click';
     const onInput = event => {
         if (event.type === 'pointermove' && !event.buttons) return;
-        if (start === undefined || isField(event.target) || isClick(event)) start = event.timeStamp;
+        if (isSlider(event.target)) {
+            if (event.type === 'input') start ??= last;
+            last = event.timeStamp;
+        } else if (start === undefined || isField(event.target) || isClick(event)) start = event.timeStamp;
     };
     inputs.forEach(name => window.addEventListener(name, onInput, true));
     const changed = new Promise(resolve => {
