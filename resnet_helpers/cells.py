@@ -38,9 +38,15 @@ def picture_output(fig, alt, image=None):
                    for each in (image, darkened(image, photos)))
     width, height = (round(inches * PIXELS_PER_INCH) for inches in fig.get_size_inches())
     name = f"rh-{hashlib.sha256(light.encode()).hexdigest()[:12]}"
-    page = (f'<img id="{name}" alt="{html.escape(alt)}" width="{width}" '
-            f'src="data:image/png;base64,{light}"><style>[data-jp-theme-light="false"] #{name} '
-            f'{{ content: url("data:image/png;base64,{dark}") }}</style>')
+    title, _, words = alt.partition("\n")
+    style = (f'[data-jp-theme-light="false"] #{name} '
+             f'{{ content: url("data:image/png;base64,{dark}") }}')
+    page = (f'<img id="{name}" alt="{html.escape(words or title)}" width="{width}" '
+            f'src="data:image/png;base64,{light}">')
+    if words:  # JupyterLab shows the first line in place of an output that is folded
+        page = f"{html.escape(title)}\n{page}"
+        style += f" .jp-RenderedHTML:has(> #{name}) {{ font-size: 0 }}"
+    page += f"<style>{style}</style>"
     return ({"text/html": page, "image/png": light, "text/plain": alt},
             {"image/png": {"width": width, "height": height, "alt": alt}})
 

@@ -146,8 +146,8 @@ Welcome! These notebooks run on a laptop without a GPU, and, once installed, wit
 ## On a hub
 
 Your teacher gave you a link to a hub? Open it: the first notebook is in front of you, and there is
-nothing to install. Open the same link again later: it brings what is new, and what you changed
-stays as you left it.
+nothing to install. Save and close your notebooks before you open the link again: it brings what is
+new, and what you changed stays as you left it.
 
 ## On your own computer
 

@@ -23,6 +23,7 @@ FILM, STILL_OF_FILM = "tour.gif", "tour.png"  # in the repository's .github, for
 FILM_WORDS = (
     "In the block explorer use_1x1conv is switched off: the two paths do not fit. A click mends "
     "the block. Then ResNet-18 is trained: its loss falls, its accuracies rise.")
+LANGUAGES = {"index.html": ("en", "English")}  # front page of each: code, and name in itself
 STILL = re.compile(rf"^({'|'.join(LIVE)}): ")
 
 
@@ -210,7 +211,10 @@ def _front_page(titles, drawn, notebooks, film):
         minutes = re.search(r"\*\*Time\*\*\D*(\d+)", text)
         link = f'<a href="{quote(place.as_posix())}">{html.escape(title)}</a>'
         items.append(f"<li>{link}{f' · {minutes[1]} minutes' if minutes else ''}</li>")
-    body = f"""<div class="front"><div><h1>{TITLE}</h1>
+    languages = " ".join(f'<a href="{place}" lang="{code}" hreflang="{code}">{name}</a>'
+                         for place, (code, name) in LANGUAGES.items())
+    body = f"""<p class="languages">{languages}</p>
+<div class="front"><div><h1>{TITLE}</h1>
 <p class="lead">Why can a network of 152 layers be trained at all? Predict, turn the switches, and
 see for yourself: no GPU, nothing to install to read it.</p>
 <ol class="notebooks">{"".join(items[:4])}</ol>

@@ -45,8 +45,10 @@ def _slides(path):
     soup = BeautifulSoup(body, "html.parser").select_one(".slides")
     for script in soup.find_all("script"):
         script.decompose()
-    for dark in soup.select("img[id^='rh-'] + style"):
-        dark.decompose()  # slides are light
+    for picture in soup.select("img[id^='rh-']"):
+        picture.find_next_sibling("style").decompose()  # slides are light
+        for title in picture.find_previous_siblings(string=True):
+            title.extract()
     for link in soup.select("a[href$='.ipynb']"):
         link["href"] = link["href"].removesuffix(".ipynb") + SUFFIX
     for link in soup.select("a[href$='.md']"):

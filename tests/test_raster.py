@@ -13,7 +13,7 @@ from resnet_helpers.cells import picture_output
 from resnet_helpers.plotting import BLUE, DARK, GREEN, ORANGE, WHITE, rgb, subplots, zero_centred
 from resnet_helpers.raster import darkened, encode, picture_boxes, rasterize
 
-ALT = 'Curves of "loss" & <acc>\nagainst epoch'
+ALT = 'Curves of "loss" & <acc>'
 
 
 def small_figure(**image):
@@ -39,6 +39,14 @@ def test_a_picture_has_its_words_where_jupyterlab_reads_them():
     assert image[3] == data["image/png"]
     rule = f'<style>[data-jp-theme-light="false"] #{image[1]} {{ content: url("'
     assert data["text/html"].count("<style>") == data["text/html"].count(rule) == 1
+
+
+def test_the_title_of_a_picture_stands_in_for_it_where_it_is_folded():
+    page = picture_output(small_figure(), "Loss & <acc>\nIt falls.")[0]["text/html"]
+    first, picture = page.split("\n")
+    assert html.unescape(first) == "Loss & <acc>" and ' alt="It falls." ' in picture
+    name = re.search('id="([^"]+)"', picture)[1]
+    assert f":has(> #{name}) {{ font-size: 0 }}" in picture  # in JupyterLab nobody sees it
 
 
 def test_the_dark_picture_is_light_on_dark():
