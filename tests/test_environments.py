@@ -169,6 +169,15 @@ def test_the_programs_that_the_tests_readme_names_are_all_there_are():
     assert sorted(set(named) - {"tests/test_models.py"}) == sorted(programs)
 
 
+@pytest.mark.slow
+def test_the_programs_start():
+    for folder in ("tools", "load"):
+        for program in sorted((ROOT / "tests" / folder).glob("*.py")):
+            helped = subprocess.run([sys.executable, program, "--help"], capture_output=True,
+                                    text=True, cwd=ROOT)
+            assert helped.returncode == 0 and "usage" in helped.stdout, (program, helped.stderr)
+
+
 def test_every_system_runs_the_command_of_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"```(?:bash|powershell)\n(.*-m pytest)\n```", readme)

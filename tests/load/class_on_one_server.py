@@ -28,7 +28,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from kernels import NOTEBOOKS, Kernel, code_cells
 
-from resnet_helpers.benchmark import proportional_memory
 from resnet_helpers.history import describe_hardware, name_hardware
 
 MIB = 2**20
@@ -55,10 +54,18 @@ def peak_memory(pid):
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
-def held_memory(pid):
-    """Bytes of main memory that would be free without this process."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_Dirty:"))
+def memory(pid, kind):
+    """Bytes of main memory of a process.
+
+    Args:
+        kind: "Pss" for its own and its share of what it has in common with others, 0 if it has
+            ended; "Private_Dirty" for what would be free without it.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{kind}:"))
 
 
 class Students:
@@ -85,7 +92,7 @@ class Students:
     def _watch(self, stop):
         while not stop.wait(2):
             self.most_memory = max(self.most_memory,
-                                   sum(map(proportional_memory, list(self.kernels.values()))))
+                                   sum(memory(pid, "Pss") for pid in list(self.kernels.values())))
 
     def _work(self, student):
         with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +119,7 @@ class Students:
                     if reply.seconds > slowest:
                         slowest, slowest_cell = reply.seconds, cell.source.strip().splitlines()[0]
                 return Measured(time.monotonic() - begin, slowest, slowest_cell,
-                                peak_memory(kernel.pid), held_memory(kernel.pid))
+                                peak_memory(kernel.pid), memory(kernel.pid, "Private_Dirty"))
             finally:
                 del self.kernels[student]
 
