@@ -121,12 +121,12 @@ def next_steps(out, first, address=None):
         out, first: see `surround`.
         address: of the repository that it is pushed to; None leaves a word to put it in place of.
     """
-    place, link = shlex.quote(str(out)), hub_link(first, address)
+    place, link = shlex.quote(str(out.resolve())), hub_link(first, address)
     fill = "its address for HUB" + (", your repository's for ADDRESS" if not address else "")
     return "\n".join((
         "Now and after each run, commit it into one repository (a forced push breaks every pull):",
-        f'  cd {place} && git init -b main && git add . && git commit -m "Class copies" && '
-        f'git push {shlex.quote(address or "ADDRESS")} HEAD:main',
+        f'  git -C {place} init -b main; git -C {place} add .; git -C {place} commit -m "Copies"; '
+        f'git -C {place} push {shlex.quote(address or "ADDRESS")} HEAD:main',
         f"The link for a hub with nbgitpuller; put {fill}:",
         f"  {link}"))
 
@@ -146,8 +146,12 @@ Welcome! These notebooks run on a laptop without a GPU, and, once installed, wit
 ## On a hub
 
 Your teacher gave you a link to a hub? Open it: the first notebook is in front of you, and there is
-nothing to install. Save and close your notebooks before you open the link again: it brings what is
-new, and what you changed stays as you left it.
+nothing to install. Run the cells one by one with Shift+Enter, and save with Ctrl+S. Before you open
+another notebook, choose *Kernel → Shut Down Kernel*. Save and close your notebooks before you open
+the link again: it brings what is new, and keeps what you changed.
+
+The kernel died, or nothing answers? *File → Hub Control Panel → Stop My Server*, start it again,
+and run the notebook from the top.
 
 ## On your own computer
 
@@ -189,9 +193,15 @@ not find one of them, you have another Python. Take {python}, or let pip choose 
 *Error displaying widget: model not found*, or a picture without controls? The kernel was restarted,
 or has not run that cell yet. Run the cell again.
 
-## When there is something new
+## When there is something new, on your own computer
 
-`git pull`, and then the line that installs. If git says that your changes would be overwritten,
-give your notebook another name in JupyterLab, run `git checkout .` and then `git pull` again: then
-you have both.
+`git pull`, and then the line that installs. If git says that your changes would be overwritten, it
+names the files. Give each of these another name in JupyterLab, and for each run
+`git checkout -- notebooks/ITS_OLD_NAME.ipynb`. Then `git pull` again: now you have both. (Never
+`git checkout .`, which throws away your work in all of them.)
+
+## Handing in
+
+Leave the notebooks in `notebooks/`, saved, with your answers and the lines that check them in
+place. They are run anew from top to bottom: try *Run → Restart Kernel and Run All Cells*.
 """
