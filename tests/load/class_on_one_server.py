@@ -12,6 +12,7 @@ Linux.
 
 import argparse
 import collections
+import math
 import os
 import platform
 import statistics
@@ -28,9 +29,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from kernels import NOTEBOOKS, Kernel, code_cells
 
+from resnet_helpers.engine.cores import usable_cores
 from resnet_helpers.history import describe_hardware, name_hardware
 
 MIB = 2**20
+SERVER_GIB = 0.17  # of a student's JupyterLab, measured on a hub
 
 
 @dataclass
@@ -145,6 +148,14 @@ def print_table(students, names):
                   f"{worst.slowest:.0f} s: {worst.slowest_cell[:60]}")
 
 
+def print_needs(number, cores, minutes, gib):
+    """What 10, 20 and 40 students need, in proportion to what `number` of them took together."""
+    print(f"computed from it, with {SERVER_GIB} GiB for each Jupyter server:")
+    for n in (10, 20, 40):
+        print(f"{n:4} students: {math.ceil(n * cores / number)} cores, "
+              f"{n * (gib / number + SERVER_GIB):.0f} GiB, {minutes:.0f} minutes")
+
+
 def main():
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -170,6 +181,8 @@ def main():
     print(f"all together: {(time.monotonic() - begin) / 60:.1f} minutes, at most {gib:.1f} GiB at "
           "once, "
           f"{gib / options.students:.2f} GiB each")
+    minutes = (time.monotonic() - begin) / 60
+    print_needs(options.students, usable_cores(), minutes, gib)
     for failure in students.failures:
         print(failure)
     return bool(students.failures)
