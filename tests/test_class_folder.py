@@ -158,7 +158,7 @@ def test_an_old_setuptools_is_told(tmp_path, monkeypatch):
 # --- what is printed at the end ---
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell that knows &&")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
 def test_the_printed_commands_put_each_run_on_the_branch_that_the_link_names(
         checkout, tmp_path, capfd, monkeypatch):
     settings = {"init.defaultBranch": "master", "user.name": "A", "user.email": "a@example.org"}
@@ -172,7 +172,7 @@ def test_the_printed_commands_put_each_run_on_the_branch_that_the_link_names(
         (checkout / "resnet_helpers/models.py").write_text(content)
         capfd.readouterr()
         make(out, "--address", str(remote))
-        (command,) = re.findall(r"^  (cd .*)$", capfd.readouterr().out, re.MULTILINE)
+        (command,) = re.findall(r"^  (git -C .*)$", capfd.readouterr().out, re.MULTILINE)
         subprocess.run(["sh", "-c", command], check=True)
     branch = parse_qs(urlsplit(class_folder.hub_link("a.ipynb")).query)["branch"]
     subprocess.run(["git", "clone", "--quiet", "--branch", *branch, remote, student], check=True)

@@ -135,7 +135,7 @@ def test_an_explorer_that_was_closed_is_not_kept_by_the_history_of_outputs(make,
 def package_without_assets(tmp_path):
     """A folder with a copy of the package whose data and recordings are gone."""
     shutil.copytree(ROOT / "resnet_helpers", tmp_path / "resnet_helpers",
-                    ignore=shutil.ignore_patterns("assets", "__pycache__"))
+                    ignore=shutil.ignore_patterns("*.npz", "recordings", "__pycache__"))
     return tmp_path
 
 
