@@ -6,7 +6,7 @@ import pytest
 
 from .explorers import Explorer
 
-CONTROLS = "input:not([type=hidden]), select, button, textarea, [role=slider]"
+CONTROLS = "input:not([type=hidden]), select, button:visible, textarea, [role=slider]"
 
 # {text in the cell that makes an explorer: (notebook, {role: names of its controls})}
 EXPLORERS = {
