@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from resnet_helpers.cells import CellPicture, notebook_shell, picture_output
-from resnet_helpers.raster import PIXELS_PER_INCH, SCALE
+from resnet_helpers.raster import DARK_INK, DARK_PAPER, PIXELS_PER_INCH, SCALE
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK = (
@@ -31,8 +31,8 @@ RUN_CURVES = ("train loss", "train acc", "test acc")  # of a training run, in th
 
 # What becomes of these colours under a dark JupyterLab theme: light on dark, the same hue.
 DARK = {
-    BLUE: "#56B4E9", ORANGE: "#FF9A4D", GREEN: "#2FD4A7", BLACK: "#F0F0F0",
-    TEXT_GREEN: "#2FD4A7", TEXT_ORANGE: "#FF9A4D", WHITE: "#111111", GREY: "#B0B0B0",
+    BLUE: "#56B4E9", ORANGE: "#FF9A4D", GREEN: "#2FD4A7", BLACK: DARK_INK,
+    TEXT_GREEN: "#2FD4A7", TEXT_ORANGE: "#FF9A4D", WHITE: DARK_PAPER, GREY: "#B0B0B0",
     PALE_GREY: "#2B2B2B", PALE_BLUE: "#12354A", GRID: "#444444",
 }
 

@@ -377,9 +377,8 @@ def _add_confusion(sketch, corner, predictions, class_names, true, predicted):
                     bold=c == predicted)
         for guess, count in enumerate(counts[c]):
             x, shade = left + (guess + 0.5) * CELL, SHADES[shade_index(count, largest)]
-            corners = [(x + a * CELL / 2, y + b * CELL / 2)
-                       for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-            sketch.polygons([corners], BLUE, opacity=shade)
+            if shade:
+                sketch.box(x, y, CELL, CELL, BLUE, edge=None, opacity=shade)
             sketch.text(x, y, count, 9.5, WHITE if shade == 1 else BLACK, **CENTRED)
             sketch.choice(x, y, CELL, CELL, f"true class {name}, answer {class_names[guess]}",
                           true=c, answer=guess)

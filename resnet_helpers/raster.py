@@ -10,10 +10,9 @@ import numpy as np
 PIXELS_PER_INCH = 100  # on the page
 SCALE = 2  # pixels of a PNG for each pixel on the page, for sharp text on fine screens
 # Red, green and blue of a picture in the dark: light becomes dark and keeps its hue, which is
-# inverting all of it and turning the hues by half a circle; black and white come near to those of
-# JupyterLab's dark theme.
+# inverting all of it and turning the hues by half a circle.
 HUES = np.array([[-0.574, 1.430, 0.144], [0.426, 0.430, 0.144], [0.426, 1.430, -0.856]])
-DARK_PAPER, DARK_INK = 0x11, 0xF0
+DARK_PAPER, DARK_INK = "#111111", "#F0F0F0"  # greys, near to those of JupyterLab's dark theme
 
 
 def rasterize(fig):
@@ -45,8 +44,8 @@ def picture_boxes(fig):
 
 def darkened(image, boxes=()):
     """A picture for a dark page; what is in the boxes of `picture_boxes` keeps its colours."""
-    contrast = (DARK_INK - DARK_PAPER) / 255
-    matrix = np.column_stack([-contrast * HUES, 3 * [DARK_INK]])  # black becomes the ink
+    paper, ink = (int(grey[1:3], 16) for grey in (DARK_PAPER, DARK_INK))
+    matrix = np.column_stack([(paper - ink) / 255 * HUES, 3 * [ink]])  # black becomes the ink
     dark = image.convert("RGB", tuple(matrix.ravel()))
     for box in boxes:
         dark.paste(image.crop(box), box[:2])

@@ -25,6 +25,7 @@ POINT = PIXELS_PER_INCH / 72  # in pixels
 DASHES = {"-": (), "--": (3.7, 1.6), "-.": (6.4, 1.6, 1, 1.6), ":": (1, 1.65)}  # in line widths
 ASCENT, DESCENT = 0.76, 0.2  # of a line of text, in font sizes
 CENTRED = {"ha": "center", "va": "center"}
+WIDTH = 8.6  # inches, of the explorers' drawings: a notebook in a window of 1280 pixels
 
 
 def _star():
@@ -62,17 +63,14 @@ class Sketch:
 
     def lines(self, curves, color=BLACK, width=1.5, dash="-"):
         """Lines of one kind, each through the points (x, y) of a sequence."""
-        dashes = [width * length for length in DASHES[dash]]
-        style = f"fill:none;{_stroke(color, width)}"
-        if dashes:
-            style += f";stroke-dasharray:{' '.join(_number(POINT * d) for d in dashes)}"
+        style = f"fill:none;{_stroke(color, width, dash)}"
         self._elements.append(f'<path d="{self._path(curves)}" style="{style}"/>')
 
         def draw(ax, zorder):
             from matplotlib.collections import LineCollection
             ax.add_collection(LineCollection(
                 curves, colors=color, linewidths=width, zorder=zorder, capstyle="butt",
-                linestyles=(0, DASHES[dash]) if dashes else "-"))
+                linestyles=_linestyle(dash)))
         self._artists.append(draw)
 
     def polygons(self, corners, fill=None, edge=None, width=1.0, opacity=1.0):
@@ -99,24 +97,20 @@ class Sketch:
                                  edgecolor=edge or "none", linewidth=width if edge else 0))
         self._artists.append(draw)
 
-    def box(self, x, y, width, height, fill=None, edge=BLACK, line_width=1.5, dash="-", radius=0.0):
-        """A rectangle centred at (x, y), with rounded corners."""
-        dashes = [line_width * length for length in DASHES[dash]]
-        style = _area(fill, edge, line_width, 1)
-        if dashes:
-            style += f";stroke-dasharray:{' '.join(_number(POINT * d) for d in dashes)}"
+    def box(self, x, y, width, height, fill=None, edge=BLACK, line_width=1.5, dash="-", radius=0.0,
+            opacity=1.0):
+        """A rectangle centred at (x, y), with rounded corners; `opacity` is that of the fill."""
         self._elements.append(
-            f'<rect x="{self._x(x - width / 2)}" y="{self._y(y + height / 2)}" '
-            f'width="{_number(PIXELS_PER_INCH * width)}" '
-            f'height="{_number(PIXELS_PER_INCH * height)}" '
-            f'rx="{_number(PIXELS_PER_INCH * radius)}" style="{style}"/>')
+            f'<rect {self._frame(x - width / 2, y + height / 2, width, height)} '
+            f'rx="{_number(PIXELS_PER_INCH * radius)}" '
+            f'style="{_area(fill, edge, line_width, opacity, dash)}"/>')
 
         def draw(ax, zorder):
             from matplotlib.patches import FancyBboxPatch
             ax.add_artist(FancyBboxPatch(
-                (x - width / 2, y - height / 2), width, height, facecolor=fill or "none",
-                edgecolor=edge or "none", linewidth=line_width, zorder=zorder,
-                linestyle=(0, DASHES[dash]) if dashes else "-",
+                (x - width / 2, y - height / 2), width, height, facecolor=_rgba(fill, opacity),
+                edgecolor=edge or "none", linewidth=line_width if edge else 0, zorder=zorder,
+                linestyle=_linestyle(dash),
                 boxstyle=f"round,pad=0,rounding_size={radius}"))
         self._artists.append(draw)
 
@@ -166,11 +160,9 @@ class Sketch:
         from PIL import Image
         file = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(rgb)).save(file, "PNG")
-        width, height = (PIXELS_PER_INCH * length for length in (right - left, top - bottom))
         self._elements.append(
-            f'<image x="{self._x(left)}" y="{self._y(top)}" width="{_number(width)}" '
-            f'height="{_number(height)}" preserveAspectRatio="none" '
-            f'style="image-rendering:pixelated" '
+            f'<image {self._frame(left, top, right - left, top - bottom)} '
+            f'preserveAspectRatio="none" style="image-rendering:pixelated" '
             f'href="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"/>')
 
         def draw(ax, zorder):
@@ -186,9 +178,7 @@ class Sketch:
             chosen: {control: number of its option}, for `assets/live.js`.
         """
         self._elements.append(
-            f'<rect x="{self._x(x - width / 2)}" y="{self._y(y + height / 2)}" '
-            f'width="{_number(PIXELS_PER_INCH * width)}" '
-            f'height="{_number(PIXELS_PER_INCH * height)}" '
+            f'<rect {self._frame(x - width / 2, y + height / 2, width, height)} '
             f'data-choice="{html.escape(json.dumps(chosen))}" style="fill:transparent">'
             f"<title>{html.escape(words)}</title></rect>")
 
@@ -227,6 +217,12 @@ class Sketch:
     def _y(self, y):
         return _number(PIXELS_PER_INCH * (self.height - y))
 
+    def _frame(self, left, top, width, height):
+        """Place and size of an element, as its attributes."""
+        return (f'x="{self._x(left)}" y="{self._y(top)}" '
+                f'width="{_number(PIXELS_PER_INCH * width)}" '
+                f'height="{_number(PIXELS_PER_INCH * height)}"')
+
     def _path(self, curves, end=""):
         return "".join(
             f"M{'L'.join(f'{self._x(x)} {self._y(y)}' for x, y in curve)}{end}" for curve in curves)
@@ -242,15 +238,24 @@ def _ink(color):
     return f"var(--rh-{color[1:].lower()}, {color.lower()})" if color in DARK else color
 
 
-def _stroke(color, width):
-    return f"stroke:{_ink(color)};stroke-width:{_number(POINT * width)}"
+def _stroke(color, width, dash):
+    style = f"stroke:{_ink(color)};stroke-width:{_number(POINT * width)}"
+    if DASHES[dash]:
+        lengths = (_number(POINT * width * length) for length in DASHES[dash])
+        style += f";stroke-dasharray:{' '.join(lengths)}"
+    return style
 
 
-def _area(fill, edge, width, opacity):
+def _linestyle(dash):
+    """A name in `DASHES` as matplotlib takes it."""
+    return (0, DASHES[dash]) if DASHES[dash] else "-"
+
+
+def _area(fill, edge, width, opacity, dash="-"):
     style = f"fill:{_ink(fill) if fill else 'none'}"
     if fill and opacity < 1:
         style += f";fill-opacity:{opacity:g}"
-    return f"{style};{_stroke(edge, width)}" if edge else style
+    return f"{style};{_stroke(edge, width, dash)}" if edge else style
 
 
 def _rgba(fill, opacity):
@@ -305,14 +310,23 @@ class Panel:
         low, high = self.ylim
         return self.box[1] + (np.asarray(values) - low) / (high - low) * self.box[3]
 
-    def plot(self, x, y, color=BLACK, width=2.0, dash="-", mark="", size=6.0):
-        """A curve with a mark at each of its points; no dash, or no mark, leaves that out."""
+    def plot(self, x, y, **style):
+        """A curve with a mark at each of its points.
+
+        Args:
+            color, width, dash, mark, size: of line and marks, as for a `Sketch`; "" as dash, or as
+                mark, which is the default, leaves that out.
+        """
         x, y = self.x(x), self.y(y)
         is_number = np.isfinite(y)  # a loss that has diverged is none
         x, y = x[is_number], y[is_number]
+        self._curve(x, y, zip(x, y, strict=True), **style)
+
+    def _curve(self, x, y, points, color=BLACK, width=2.0, dash="-", mark="", size=6.0):
+        """A line through (x[i], y[i]), in inches, and marks at these points."""
         if dash and len(x) > 1:
             self.sketch.line(x, y, color, width, dash)
-        for point in zip(x, y, strict=True) if mark else ():
+        for point in points if mark else ():
             self.sketch.mark(*point, mark, color, size)
 
     def legend(self, entries, columns=1, width=0.82, above=False):
@@ -323,12 +337,7 @@ class Panel:
         top = self.box[1] + self.box[3] + (0.12 if above else -0.12)
         for i, (name, style) in enumerate(entries):
             x, y = self.box[0] + 0.15 + i % columns * width, top - i // columns * 0.24
-            sample = {"color": BLACK, "width": 2.0, "dash": "-", "mark": "", "size": 6.0, **style}
-            if sample["dash"]:
-                self.sketch.line([x, x + 0.3], [y, y], sample["color"], sample["width"],
-                                 sample["dash"])
-            if sample["mark"]:
-                self.sketch.mark(x + 0.15, y, sample["mark"], sample["color"], sample["size"])
+            self._curve([x, x + 0.3], [y, y], [(x + 0.15, y)], **style)
             self.sketch.text(x + 0.4, y, name, 10.5, va="center")
 
 

@@ -4,7 +4,6 @@ import textwrap
 
 import numpy as np
 
-from resnet_helpers.diagrams.classes import WIDTH
 from resnet_helpers.plotting import (
     BLACK,
     BLUE,
@@ -16,7 +15,7 @@ from resnet_helpers.plotting import (
     WHITE,
     rgb,
 )
-from resnet_helpers.sketch import CENTRED, Sketch
+from resnet_helpers.sketch import CENTRED, WIDTH, Sketch
 
 # It stands along a row of edges, PITCH inches apart; a box for a step sits between two of them.
 PITCH, FIRST_EDGE, BOX_WIDTH, BOX_HEIGHT, MAP_SIDE = 1.07, 0.54, 0.82, 0.8, 0.9

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from resnet_helpers.diagrams.classes import WIDTH
 from resnet_helpers.plotting import BLACK, BLUE, GREY, ORANGE, PALE_BLUE, PALE_GREY, WHITE
-from resnet_helpers.sketch import CENTRED, Sketch
+from resnet_helpers.sketch import CENTRED, WIDTH, Sketch
 
 LAYERS = ("3×3 convolution", "batch norm", "ReLU", "3×3 convolution", "batch norm")
 LAYER_WIDTH, LAYER_HEIGHT, LAYER_PITCH = 1.75, 0.36, 0.56

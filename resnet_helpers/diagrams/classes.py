@@ -6,9 +6,7 @@ import numpy as np
 
 from resnet_helpers.function_classes import REGION_TARGET, distance_to_region, region_outlines
 from resnet_helpers.plotting import BLACK, BLUE, GREEN, GREY, ORANGE, WHITE
-from resnet_helpers.sketch import CENTRED, Panel, Sketch
-
-WIDTH = 8.6  # inches, of the explorers' drawings: a notebook in a window of 1280 pixels
+from resnet_helpers.sketch import CENTRED, WIDTH, Panel, Sketch
 
 # Classes that are not nested, and nested ones: as plain and residual networks in other pictures.
 FAMILIES = {
@@ -50,7 +48,7 @@ def _draw_outlines(panel, outlines, color, nested):
             ends = np.stack([REGION_TARGET, nearest])
             panel.plot(ends[:, 0], ends[:, 1], width=1.5, dash=":")
         x, y = nearest.tolist()
-        panel.plot([x], [y], color, mark="o", size=7)
+        panel.plot([x], [y], color=color, mark="o", size=7)
         x, y = outline[LABEL_DEGREES[nested][k]].tolist()
         panel.sketch.box(panel.x(x), panel.y(y), 0.26, 0.24, WHITE, edge=None)
         panel.sketch.text(panel.x(x), panel.y(y), class_name(k + 1), 14, **CENTRED)
@@ -112,7 +110,7 @@ def _draw_regions(panel, fit):
         sketch.text(panel.x(x), panel.y(y), class_name(k), 12, **CENTRED)
     for k, direction, distance, _ in regions:
         x, y = distance * direction
-        panel.plot([x], [y], color, mark="o", size=8 if k == fit.complexity else 5)
+        panel.plot([x], [y], color=color, mark="o", size=8 if k == fit.complexity else 5)
     x, y = unit * fit.distance * regions[-1][1]
     panel.plot([x], [y], **FIT_CROSS)
     panel.plot([0], [0], mark="*", size=16)

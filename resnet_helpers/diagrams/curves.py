@@ -2,9 +2,8 @@
 
 import math
 
-from resnet_helpers.diagrams.classes import WIDTH
 from resnet_helpers.plotting import FORMATS, PALETTE, RUN_CURVES
-from resnet_helpers.sketch import Panel, Sketch, ticks_between
+from resnet_helpers.sketch import WIDTH, Panel, Sketch, ticks_between
 
 LEFT, RIGHT, BOTTOM, PANEL_WIDTH, PANEL_HEIGHT = 0.6, 4.95, 0.6, 3.45, 2.1  # in inches
 LEGEND_LINE, LONGEST_NAME = 0.26, 40  # inches, characters

@@ -5,9 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from resnet_helpers.diagrams.classes import WIDTH
 from resnet_helpers.plotting import BLACK, BLUE, GREY, ORANGE
-from resnet_helpers.sketch import CENTRED, Sketch
+from resnet_helpers.sketch import CENTRED, WIDTH, Sketch
 
 MIDDLE, TALLEST = 2.13, 1.65  # of the drawing, in inches
 

@@ -130,7 +130,7 @@ class PredictionBrowser(Explorer):
 
     def _picture(self):
         predictions, names = self.predictions, self.class_names
-        count, (shown, chosen) = len(self.indices), self._page()
+        shown, chosen, count = self._page()
         text = describe_selection(count, names, self.true, self.predicted, self.wrong_only)
         if count:
             image = describe_image(predictions, names, shown[chosen])
@@ -139,7 +139,7 @@ class PredictionBrowser(Explorer):
 
     def _update_more(self):
         predictions, names = self.predictions, self.class_names
-        count, (shown, chosen) = len(self.indices), self._page()
+        shown, chosen, count = self._page()
         index = shown[chosen] if shown else None
         alt = describe_probabilities(predictions, names, index) if shown else "No image."
         self._detail.value = draw_probabilities(predictions, names, index).svg(alt)
@@ -151,17 +151,19 @@ class PredictionBrowser(Explorer):
         self._row.update(words, self.image, count)
 
     def _page(self):
-        """Indices of the images on the present page, and which of them is chosen, or None."""
-        first = (self.image - 1) // PAGE * PAGE
-        shown = self.indices[first:first + PAGE]
-        return shown, self.image - 1 - first if shown else None
+        """Indices of the images on the present page, which of them is chosen, or None, and how many
+        are selected on all pages.
+        """
+        indices, first = self.indices, (self.image - 1) // PAGE * PAGE
+        shown = indices[first:first + PAGE]
+        return shown, self.image - 1 - first if shown else None, len(indices)
 
     def _still(self):
         """Matrix, images and probabilities in one picture."""
         predictions = self.predictions
         right, total = int(predictions.confusion.diag().sum()), len(predictions.labels)
         return (draw_overview(predictions, self.class_names, self.true, self.predicted,
-                              *self._page()),
+                              *self._page()[:2]),
                 f"Confusion matrix: {right:,} of {total:,} images are right. {self.text}")
 
     def close(self):
