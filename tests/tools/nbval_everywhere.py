@@ -20,7 +20,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+TESTS = Path(__file__).resolve().parents[1]
+NOTEBOOKS = TESTS.parent / "notebooks"
+SANITIZING = TESTS / "nbval.cfg"  # the copies lie where no conftest.py names it
 # Root may write anywhere; without this privilege, where an ordinary user that owns the files may.
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 WITHOUT_PRIVILEGE = ("setpriv", "--bounding-set=-dac_override") if IS_ROOT else ()
@@ -94,11 +96,10 @@ def _in_order(folder, order):
 
 def _pytest(paths, environment, folder, prefix):
     result = subprocess.run(
-        [*prefix, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p",
-         "no:randomly", "--rootdir",
-         folder, "-c", os.devnull, "--nbval", "--nbval-current-env", "--nbval-cell-timeout=600",
-         *paths], cwd=folder,
-        env=environment,
+        [*prefix, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+         "-p", "no:randomly", "--rootdir", folder, "-c", os.devnull,
+         "--nbval", "--nbval-current-env", "--nbval-cell-timeout=600",
+         "--nbval-sanitize-with", SANITIZING, *paths], cwd=folder, env=environment,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         encoding="utf-8", errors="replace")
     order = ", ".join(path.stem[:2] for path in paths)
