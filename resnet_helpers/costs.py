@@ -12,7 +12,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from resnet_helpers.models import MODELS, Bottleneck, Residual, count_parameters, expect_sizes
+from resnet_helpers.models import (
+    NUM_RESIDUALS,
+    Bottleneck,
+    Residual,
+    block_of,
+    count_parameters,
+    expect_sizes,
+    resnet,
+)
 
 FLOAT32_BYTES, INDEX_BYTES = 4, 8
 
@@ -252,19 +260,25 @@ def model_costs(depth, size=224, num_classes=10, in_channels=1, shortcuts=True, 
         ValueError: a size below 1, a depth that is not in table 1 of the paper, or another stem.
     """
     expect_sizes(size=size, num_classes=num_classes, in_channels=in_channels)
-    net = _meta_model(depth, num_classes, in_channels, shortcuts, stem)
-    parts = {"b1": net[0], "b2": net[1], "b3": net[2], "b4": net[3], "b5": net[4],
-             "linear": net[5:]}
+    if depth not in NUM_RESIDUALS:
+        raise ValueError(f"depth must be one of {', '.join(map(str, NUM_RESIDUALS))}, got "
+                         f"{depth!r}")
+    net = _meta_model(block_of(depth, shortcuts), num_classes, in_channels, stem)
+    parts = {"b1": net[0].named_children()}
+    for i, num_residuals in enumerate(NUM_RESIDUALS[depth], start=1):
+        first, second = net[i].named_children()
+        parts[f"b{i + 1}"] = [first, *[second] * (num_residuals - 1)]
+    parts["linear"] = net[5:].named_children()
     shape, stages = (in_channels, size, size), []
-    for name, part in parts.items():
-        stages.append(_stage_costs(name, part, shape))
+    for name, layers in parts.items():
+        stages.append(_stage_costs(name, layers, shape))
         shape = stages[-1].shape
     return tuple(stages)
 
 
-def _stage_costs(name, part, shape):
+def _stage_costs(name, layers, shape):
     steps, blocks = [], []
-    for layer_name, layer in part.named_children():
+    for layer_name, layer in layers:
         if isinstance(layer, (Residual, Bottleneck)):
             branch, shortcut = block_steps(layer, shape)
             blocks.append((branch, shortcut))
@@ -277,9 +291,12 @@ def _stage_costs(name, part, shape):
                       sum(step.kept_bytes for step in steps))
 
 
-def _meta_model(depth, num_classes, in_channels, shortcuts, stem):
-    """ResNet-`depth` on the meta device; only its first and last layer are made anew."""
-    net = _meta_body(depth, shortcuts, stem)
+def _meta_model(block, num_classes, in_channels, stem):
+    """A ResNet of two blocks a module on the meta device: in deeper ones the second is repeated.
+
+    Only its first and last layer are made anew.
+    """
+    net = _meta_body(block, stem)
     conv, linear = net[0][0], net[-1]
     with torch.device("meta"):
         first = nn.Conv2d(in_channels, conv.out_channels, conv.kernel_size, conv.stride,
@@ -289,8 +306,6 @@ def _meta_model(depth, num_classes, in_channels, shortcuts, stem):
 
 
 @functools.cache  # it takes longer to make than to count
-def _meta_body(depth, shortcuts, stem):
-    if depth not in MODELS:
-        raise ValueError(f"depth must be one of {', '.join(map(str, MODELS))}, got {depth!r}")
+def _meta_body(block, stem):
     with torch.device("meta"):
-        return MODELS[depth](shortcuts=shortcuts, stem=stem)
+        return resnet((2, 2, 2, 2), block, stem=stem)

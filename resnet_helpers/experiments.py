@@ -248,6 +248,7 @@ def _fixed_block(*arguments):
     return _with_fixed_weights(lambda: make_block(*arguments))
 
 
+@functools.lru_cache(maxsize=16)
 def _block_input(label, input_channels, size):
     labels = [(label + i) % 10 for i in range(NUM_IMAGES)]
     X = F.interpolate(_first_images()[labels], size=(size, size), mode="bilinear", antialias=True)

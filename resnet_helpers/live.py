@@ -94,7 +94,7 @@ class Shown:
     """What one state of an explorer shows, as HTML and words.
 
     Attributes:
-        picture: an <svg> with its style.
+        picture: an <svg>.
         text: a sentence.
         table: HTML below the picture.
         changes: {words on a button: {trait: value} that it sets}.

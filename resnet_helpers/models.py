@@ -159,6 +159,16 @@ NUM_RESIDUALS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 
                  152: (3, 8, 36, 3)}  # by depth, as in the paper
 
 
+def block_of(depth, shortcuts=True):
+    """The class of the blocks that ResNet-`depth`, or the plain network of its layers, is made of.
+
+    Source: paper, table 1.
+    """
+    if depth < 50:
+        return Residual if shortcuts else PlainBlock
+    return Bottleneck if shortcuts else PlainBottleneck
+
+
 def resnet(num_residuals, block=Residual, num_classes=10, in_channels=1, stem="7x7"):
     """A ResNet: the stem b1, four modules b2 to b5, global average pooling, one linear layer.
 
@@ -221,32 +231,27 @@ def resnet18(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
 
     Source: paper, table 1.
     """
-    block = Residual if shortcuts else PlainBlock
-    return resnet(NUM_RESIDUALS[18], block, num_classes, in_channels, stem)
+    return resnet(NUM_RESIDUALS[18], block_of(18, shortcuts), num_classes, in_channels, stem)
 
 
 def resnet34(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """ResNet-34: (3, 4, 6, 3) `Residual` blocks. Everything else as in `resnet18`."""
-    block = Residual if shortcuts else PlainBlock
-    return resnet(NUM_RESIDUALS[34], block, num_classes, in_channels, stem)
+    return resnet(NUM_RESIDUALS[34], block_of(34, shortcuts), num_classes, in_channels, stem)
 
 
 def resnet50(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """ResNet-50: (3, 4, 6, 3) `Bottleneck` blocks. Everything else as in `resnet18`."""
-    block = Bottleneck if shortcuts else PlainBottleneck
-    return resnet(NUM_RESIDUALS[50], block, num_classes, in_channels, stem)
+    return resnet(NUM_RESIDUALS[50], block_of(50, shortcuts), num_classes, in_channels, stem)
 
 
 def resnet101(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """ResNet-101: (3, 4, 23, 3) `Bottleneck` blocks. Everything else as in `resnet18`."""
-    block = Bottleneck if shortcuts else PlainBottleneck
-    return resnet(NUM_RESIDUALS[101], block, num_classes, in_channels, stem)
+    return resnet(NUM_RESIDUALS[101], block_of(101, shortcuts), num_classes, in_channels, stem)
 
 
 def resnet152(num_classes=10, in_channels=1, shortcuts=True, stem="7x7"):
     """ResNet-152: (3, 8, 36, 3) `Bottleneck` blocks. Everything else as in `resnet18`."""
-    block = Bottleneck if shortcuts else PlainBottleneck
-    return resnet(NUM_RESIDUALS[152], block, num_classes, in_channels, stem)
+    return resnet(NUM_RESIDUALS[152], block_of(152, shortcuts), num_classes, in_channels, stem)
 
 
 MODELS = {18: resnet18, 34: resnet34, 50: resnet50, 101: resnet101, 152: resnet152}

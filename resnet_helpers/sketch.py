@@ -187,8 +187,8 @@ class Sketch:
     def svg(self, alt):
         """An <svg> element for a page, at most as wide as the drawing and as the page.
 
-        It follows JupyterLab's theme: the colours of `DARK` change with it, and the paper is the
-        page's.
+        With `STYLE` once on the page it follows JupyterLab's theme: the colours of `DARK` change
+        with it, and the paper is the page's.
 
         Args:
             alt: what screen readers say.
@@ -199,7 +199,7 @@ class Sketch:
             f'<svg class="rh-picture" role="img" aria-label="{html.escape(alt)}" '
             f'viewBox="0 0 {_number(width)} {_number(height)}" '
             f'style="width: {width:.0f}px; max-width: 100%; height: auto; display: block">')
-        return f"{_STYLE}{opening}{''.join(self._elements)}</svg>"
+        return f"{opening}{''.join(self._elements)}</svg>"
 
     def figure(self):
         """A matplotlib Figure of the same, unknown to pyplot, for a PNG."""
@@ -263,8 +263,9 @@ def _rgba(fill, opacity):
     return to_rgba(fill, opacity) if fill else "none"
 
 
-# The style holds for the whole page, hence its names.
-_STYLE = (
+# It holds for the whole page, hence its names. Brought along by each picture it would cost each
+# picture a look at all the rest of the page.
+STYLE = (
     f"<style>.rh-picture {{ fill: {_ink(BLACK)}; font-family: {FONTS}; "
     f"background: {_ink('#ffffff')} }} "
     '[data-jp-theme-light="false"] { '

@@ -20,17 +20,16 @@ from resnet_helpers.diagrams import draw_block, draw_class_fit, draw_plain_and_r
 from resnet_helpers.function_classes import fit_class
 from resnet_helpers.plotting import BLACK, BLUE, DARK, ORANGE, WHITE
 from resnet_helpers.raster import rasterize
-from resnet_helpers.sketch import MARKS, Panel, Sketch, ticks_between
+from resnet_helpers.sketch import MARKS, STYLE, Panel, Sketch, ticks_between
 
 ANY_FONT = st.characters(max_codepoint=0x17F, exclude_categories=("C",))
 PRINTABLE = st.text(ANY_FONT, max_size=40)
 
 
 def svg_root(svg):
-    """The <svg> element; it stands after a <style>."""
-    fragment = ET.fromstring(f"<body>{svg}</body>")
-    assert [element.tag for element in fragment] == ["style", "svg"]
-    return fragment[1]
+    root = ET.fromstring(svg)
+    assert root.tag == "svg"
+    return root
 
 
 def small_sketch(label="f(x)"):
@@ -73,24 +72,24 @@ def test_colours_change_with_the_theme_and_have_a_value_without_it(color):
     name = f"--rh-{color[1:].lower()}"
     assert f"stroke:var({name}, {color.lower()})" in svg
     assert f"fill:var({name}, {color.lower()})" in svg
-    dark = svg.split("</style>")[0].split("[data-jp-theme-light=")[1]
+    dark = STYLE.split("[data-jp-theme-light=")[1]
     assert f"{name}: {DARK[color].lower()}" in dark
     assert not re.search(f"(?<!, ){color}", svg, re.IGNORECASE)
 
 
 def test_words_and_the_paper_change_with_the_theme_too():
-    rules, picture = small_sketch().svg("words").split("</style>")
-    assert f"fill: var(--rh-000000, {BLACK})" in rules
-    assert f"background: var(--rh-ffffff, {WHITE})" in rules
-    assert "--rh-000000: #f0f0f0" in rules and "--rh-ffffff: #111111" in rules
-    assert WHITE not in picture  # no paper of its own
+    assert f"fill: var(--rh-000000, {BLACK})" in STYLE
+    assert f"background: var(--rh-ffffff, {WHITE})" in STYLE
+    assert "--rh-000000: #f0f0f0" in STYLE and "--rh-ffffff: #111111" in STYLE
+    assert WHITE not in small_sketch().svg("words")  # no paper of its own
 
 
 def test_style_of_a_picture_does_not_reach_the_rest_of_the_page():
-    styles = re.findall(r"<style[^>]*>(.*?)</style>", small_sketch().svg("a picture"), re.DOTALL)
-    rules = [rule.split("{") for style in styles for rule in style.split("}") if rule.strip()]
+    assert "<style" not in small_sketch().svg("a picture")
+    style, = re.findall(r"<style>(.*?)</style>", STYLE)
+    rules = [rule.split("{") for rule in style.split("}") if rule.strip()]
     assert [rule[0].strip() for rule in rules] == [".rh-picture", '[data-jp-theme-light="false"]']
-    variables = re.findall(r"[{;]([^{};:]+):", styles[0].split("}")[1])
+    variables = re.findall(r"[{;]([^{};:]+):", style.split("}")[1])
     assert all(name.strip().startswith("--rh-") for name in variables)
 
 

@@ -5,6 +5,7 @@ import html
 import ipywidgets as widgets
 import traitlets
 
+from resnet_helpers import sketch
 from resnet_helpers.cells import forget, replaced_by, widget_output
 from resnet_helpers.widgets.slider import Slider
 
@@ -35,8 +36,8 @@ class Explorer(widgets.VBox):
     def __init__(self, **state):
         self._controls = self._make_controls()
         self._drawing, self._status, self._drawn = widgets.HTML(), widgets.HTML(), None
-        super().__init__([control_row(self._controls), *self.above, self._drawing, *self.below,
-                          self._status])
+        super().__init__([page_style(), control_row(self._controls), *self.above, self._drawing,
+                          *self.below, self._status])
         try:
             link_controls(self, self._controls, state)
             self.observe(self._update, list(self._controls))
@@ -60,9 +61,9 @@ class Explorer(widgets.VBox):
         if state == self._drawn:  # several traits were set at once: the first notice drew them all
             return
         self._drawn = state
-        sketch, text = self._picture()
+        picture, text = self._picture()
         self.set_trait("text", text)
-        self._drawing.value = sketch.svg(text)
+        self._drawing.value = picture.svg(text)
         self._status.value = status(text)
         self._update_more()
 
@@ -77,9 +78,9 @@ class Explorer(widgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs):
         """The live widget, and a picture of its present state for pages without a kernel."""
-        sketch, alt = self._still()
+        picture, alt = self._still()
         return widget_output(super()._repr_mimebundle_(**kwargs),
-                             f"{type(self).__name__}: {self.text}", sketch.figure(), alt,
+                             f"{type(self).__name__}: {self.text}", picture.figure(), alt,
                              view_metadata(self._controls))
 
     def _still(self):
@@ -240,12 +241,13 @@ def table(head, rows, caption=""):
     for first, *rest in rows:
         name = cell("th", first, ' scope="row"')
         body += f"<tr>{name}{''.join(cell('td', value) for value in rest)}</tr>"
-    return (f'{_TABLE_STYLE}<div style="width: 0; min-width: 100%; overflow-x: auto">'
+    return ('<div style="width: 0; min-width: 100%; overflow-x: auto">'
             f'<table class="rh-table"><caption>{html.escape(caption)}</caption>'
             f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>")
 
 
-_TABLE_STYLE = (
+# Of pictures and tables, once on the page.
+STYLE = sketch.STYLE + (
     "<style>.rh-table { border-collapse: collapse; line-height: 1.5; font-size: 14px; "
     "margin: 4px 0 } "
     ".rh-table caption { caption-side: bottom; text-align: left; line-height: 1.4; "
@@ -255,3 +257,8 @@ _TABLE_STYLE = (
     "border-bottom: 1px solid var(--jp-border-color2, #e0e0e0) } "
     ".rh-table td, .rh-table tbody th { white-space: nowrap } "
     ".rh-table th:first-child { text-align: left }</style>")
+
+
+def page_style():
+    """A widget without a look of its own that gives pictures and tables theirs."""
+    return widgets.HTML(STYLE, layout={"display": "none"})
