@@ -122,7 +122,8 @@ def next_steps(out, first, address=None):
         address: of the repository that it is pushed to; None leaves a word to put it in place of.
     """
     place, link = shlex.quote(str(out.resolve())), hub_link(first, address)
-    fill = "its address for HUB" + (", your repository's for ADDRESS" if not address else "")
+    fill = "its address for https://HUB"
+    fill += "" if address else ", your repository's for ADDRESS"
     return "\n".join((
         "Now and after each run, commit it into one repository (a forced push breaks every pull):",
         f'  git -C {place} init -b main; git -C {place} add .; git -C {place} commit -m "Copies"; '
@@ -150,8 +151,12 @@ nothing to install. Run the cells one by one with Shift+Enter, and save with Ctr
 another notebook, choose *Kernel → Shut Down Kernel*. Save and close your notebooks before you open
 the link again: it brings what is new, and keeps what you changed.
 
-The kernel died, or nothing answers? *File → Hub Control Panel → Stop My Server*, start it again,
-and run the notebook from the top.
+JupyterLab says that a file has changed, and offers *Revert* and *Overwrite*? Then a notebook was
+still open when something new came. Copy your last answers out of it, choose *Revert*, and put them
+in again.
+
+The kernel died, or nothing answers? *File → Hub Control Panel → Stop My Server*, wait
+until the button says *Start My Server*, start it, and run the notebook from the top.
 
 ## On your own computer
 

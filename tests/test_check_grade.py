@@ -404,6 +404,20 @@ def test_a_line_per_student_where_it_is_asked_for(fake_run, tmp_path):
     assert [line[:6] for line in lines] == ['"stude', *(f'"{name}",1,' for name in "abcd")]
 
 
+def test_a_folder_without_notebooks_has_a_line_with_no_points(fake_run, tmp_path):
+    for name in ("eve/notebooks", "finn", ".hidden"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "eve/notebooks/notes.txt").touch()
+    arguments = fake_run(lambda folder, path, *_: Grade(path, {"block_shapes": True}))
+    assert grade.main(arguments) == 0  # a table of notebooks has nothing to say of them
+    assert grade.main([*arguments, "--by-student"]) == 1
+    lines = list(csv.DictReader((tmp_path / "grades.csv").read_text().splitlines()))
+    assert [line["student"] for line in lines] == [*"abcd", "eve", "finn"]
+    for line in lines[4:]:
+        assert float(line["points of 29"]) == 0 and line["not attempted"].startswith("29: ")
+        assert line["trouble"].endswith("no notebooks")
+
+
 def test_a_table_that_cannot_be_written_is_printed(fake_run, monkeypatch, tmp_path, capsysbinary):
     def write(*_):
         raise OSError("disk full")

@@ -198,7 +198,7 @@ def test_the_printed_link_opens_a_notebook_of_the_folder_in_a_copy_of_its_own(
 def test_without_an_address_words_stand_in_its_place(made):
     text = class_folder.next_steps(made, "a.ipynb")
     assert "push ADDRESS HEAD:main" in text and "repo=ADDRESS&" in text
-    assert "for ADDRESS" in text and "for HUB" in text
+    assert "for ADDRESS" in text and "for https://HUB" in text
 
 
 # --- as a student ---

@@ -11,7 +11,7 @@ exercise (1 solved, at the first attempt or a later one; 0 tried and wrong; empt
 and what went wrong in running it. With --by-student it has a line per student, for all that lies in
 one folder of FOLDER (anna/02_residual_block.ipynb is anna's; a notebook in no folder stands for a
 student by itself): points, one for each exercise that is solved in any of these notebooks, and the
-numbers of those that are attempted in none.
+numbers of those that are attempted in none. A folder without notebooks has a line, too.
 
 Cells that raise errors are no trouble. Who wrote the code that a check accepts it cannot tell: the
 package's own functions and classes pass, too.
@@ -118,6 +118,13 @@ def find_notebooks(folder):
         found += [Path(parent, name).relative_to(folder) for name in files
                   if name.lower().endswith(".ipynb") and not name.startswith(".")]
     return sorted(found)
+
+
+def find_empty_handed(folder, paths):
+    """The folders directly in `folder` in which none of the notebooks `paths` lies, as paths."""
+    with_notebooks = {path.parts[0] for path in paths}
+    return sorted(Path(entry.name) for entry in folder.iterdir() if entry.is_dir()
+                  and not entry.name.startswith(".") and entry.name not in with_notebooks)
 
 
 def _refuse(error):
@@ -363,6 +370,9 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED
+    if options.by_student:
+        grades += [Grade(path, trouble="no notebooks")
+                   for path in find_empty_handed(options.folder, options.paths)]
     status = int(any(g.trouble for g in grades))
     table = to_student_csv(grades) if options.by_student else to_csv(grades)
     if options.output:
