@@ -3,6 +3,7 @@ control.
 """
 
 import json
+import time
 from dataclasses import dataclass
 from html.parser import HTMLParser
 
@@ -10,6 +11,7 @@ import pytest
 from kernels import HURRY, NO_HURRY
 from nbconvert import HTMLExporter
 
+from resnet_helpers import widgets
 from resnet_helpers.costs import block_costs, block_remedies, model_costs
 from resnet_helpers.function_classes import fit_class
 from resnet_helpers.widgets.block_explorer import describe_block
@@ -180,6 +182,7 @@ def test_notebook_runs_and_its_explorer_follows_every_control(lab, measure, tour
     check(explorer, tour, tour.start)
     for by in ("mouse", "keyboard"):
         measure(f"{tour.name}, {by} to new picture", walk(explorer, tour, by))
+    measure(f"{tour.name}, computed and drawn without a browser", draw(tour))
     assert tuple(notebook.tab_stops(explorer.output)) == tour.tab_stops
     assert notebook.errors() == [] and notebook.console_errors == []
 
@@ -230,6 +233,21 @@ def walk(explorer, tour, by):
         assert (after != before) == change.is_drawn, (change, by)
         before = after
     assert state == tour.start
+    return times
+
+
+def draw(tour):
+    """Draw all states of a tour in this process; return the milliseconds of each."""
+    explorer, times = getattr(widgets, tour.name)(**tour.start), []
+    explorer.unobserve_all()
+    for change in tour.changes:
+        for trait, value in change.state.items():
+            setattr(explorer, trait, value)
+        start = time.perf_counter()
+        picture, text = explorer._picture()
+        picture.svg(text)
+        times.append(1000 * (time.perf_counter() - start))
+    explorer.close()
     return times
 
 
