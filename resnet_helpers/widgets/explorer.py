@@ -36,8 +36,8 @@ class Explorer(widgets.VBox):
     def __init__(self, **state):
         self._controls = self._make_controls()
         self._drawing, self._status, self._drawn = widgets.HTML(), widgets.HTML(), None
-        super().__init__([page_style(), control_row(self._controls), *self.above, self._drawing,
-                          *self.below, self._status])
+        super().__init__([control_row(self._controls), *self.above, self._drawing, *self.below,
+                          self._status, page_style()])
         try:
             link_controls(self, self._controls, state)
             self.observe(self._update, list(self._controls))

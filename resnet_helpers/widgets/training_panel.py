@@ -81,8 +81,8 @@ class TrainingPanel(widgets.VBox):
         self._make_widgets()
         buttons = widgets.HBox([self._train, self._pause, self._stop, self._bar], layout=ROW)
         super().__init__([
-            page_style(), control_row(self._controls), buttons, self._status, self._curves,
-            self._list, self._files, self._file_status, self._comparison])
+            control_row(self._controls), buttons, self._status, self._curves, self._list,
+            self._files, self._file_status, self._comparison, page_style()])
         try:
             link_controls(self, self._controls, settings)
         except Exception:

@@ -26,7 +26,7 @@ from resnet_helpers.pages import FILM_WORDS
 
 WINDOW = {"width": 1090, "height": 900}  # as narrow as an explorer with its widest picture
 WIDTH, MARGIN, CAPTION = 880, 8, 38  # of the film, left of the picture, and above the controls
-CURVES_MS = 2000  # in which they grow, however seldom the panel has drawn them
+CURVES_MS = 1300  # in which they grow, however seldom the panel has drawn them
 FEWER_EPOCHS = "num_epochs=6", "num_epochs=3"  # than notebook 4 trains: less to wait for
 
 # A line of words above the output, and an arrow that follows the mouse with a ring while a button
@@ -77,7 +77,7 @@ class Film:
                 "height": round(picture["y"] + picture["height"]) - self.top}
         self.frames.append((self.page.screenshot(clip=clip), milliseconds))
 
-    def click(self, label, role, num_steps=8):
+    def click(self, label, role, num_steps=6):
         """Move the mouse to a control and click it; return when the explorer has answered."""
         box = self.explorer.control(label, role).bounding_box()
         start, end = self.mouse, (box["x"] + 0.75 * box["width"],
@@ -86,10 +86,10 @@ class Film:
             share = (step / num_steps) ** 2 * (3 - 2 * step / num_steps)  # begins and ends slowly
             self.mouse = [a + share * (b - a) for a, b in zip(start, end, strict=True)]
             self.page.mouse.move(*self.mouse)
-            self.shoot(50)
+            self.shoot(40)
         before = self.explorer.words()
         self.page.mouse.down()
-        self.shoot(200)
+        self.shoot(120)
         self.page.mouse.up()
         self.wait(lambda: self.explorer.words() != before)
 
@@ -104,15 +104,15 @@ def film_block(notebook):
     """The `Film` of a block that is broken and mended, and which frame shows it broken."""
     film = Film(notebook, Explorer(notebook, "BlockExplorer("))
     film.say("Notebook 2: does a block work without its 1×1 convolution?")
-    film.shoot(800)
+    film.shoot(500)
     film.click("use_1x1conv", "checkbox")
-    film.shoot(400)
+    film.shoot(160)
     film.say("The shapes do not fit. Which change mends it?")
-    film.shoot(1600)
+    film.shoot(1300)
     broken = len(film.frames) - 1
     film.click("Set use_1x1conv=True", "button")
     film.say("Mended: both ways bring the same shape.")
-    film.shoot(1000)
+    film.shoot(800)
     return film, broken
 
 
@@ -121,7 +121,7 @@ def film_training(notebook):
     panel = Explorer(notebook, "TrainingPanel(")
     film = Film(notebook, panel)
     film.say("Notebook 4: train ResNet-18 and watch it learn (time-lapse)")
-    film.shoot(600)
+    film.shoot(500)
     film.click("Train", "button")
     drawn, num_frames = None, len(film.frames)
     while panel.words().startswith(("Preparing", "Training ResNet")):
@@ -132,7 +132,7 @@ def film_training(notebook):
     film.wait(lambda: panel.words().startswith("Finished"))
     curves = film.frames[num_frames:]
     film.frames[num_frames:] = [(shot, CURVES_MS // len(curves)) for shot, _ in curves]
-    film.shoot(2000)
+    film.shoot(900)
     return film
 
 
