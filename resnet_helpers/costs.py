@@ -165,13 +165,18 @@ def block_costs(input_channels, num_channels, use_1x1conv=False, strides=1, size
         ValueError: a size below 1, or a shortcut that is neither 1x1 nor 3x3.
     """
     expect_sizes(size=size)
-    with torch.device("meta"):
-        block = make_block(input_channels, num_channels, use_1x1conv, strides, shortcut_kernel_size)
+    block = _meta_block(input_channels, num_channels, use_1x1conv, strides, shortcut_kernel_size)
     shape = (input_channels, size, size)
     branch, shortcut = block_steps(block, shape)
     X_shape, Y_shape = shortcut[-1].shape if shortcut else shape, branch[-1].shape
     error = None if X_shape == Y_shape else addition_error(Y_shape, X_shape)
     return BlockCosts(shape, branch, shortcut, Y_shape if error is None else None, error)
+
+
+@functools.lru_cache(maxsize=64)  # images of any size go through one block
+def _meta_block(*arguments):
+    with torch.device("meta"):
+        return make_block(*arguments)
 
 
 def make_block(input_channels, num_channels, use_1x1conv, strides, shortcut_kernel_size=1):

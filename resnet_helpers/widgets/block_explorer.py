@@ -83,9 +83,10 @@ class BlockExplorer(Explorer):
         """A button for each change that would make the block work; none if it works."""
         self.remedies = {_words(change): change for change in block_remedies(**self._block())}
         for button, words in zip_longest(self._mending.children, self.remedies):
-            button.layout = self._shown if words else self._hidden
-            if words:
-                button.description, button.tooltip = f"Set {words}", f"mends the block: {words}"
+            with button.hold_sync():  # one message
+                button.layout = self._shown if words else self._hidden
+                if words:
+                    button.description, button.tooltip = f"Set {words}", f"mends the block: {words}"
 
     def _mend(self, button):
         change = self.remedies[button.description.removeprefix("Set ")]
