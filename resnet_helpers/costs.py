@@ -269,29 +269,34 @@ def model_costs(depth, size=224, num_classes=10, in_channels=1, shortcuts=True, 
         raise ValueError(f"depth must be one of {', '.join(map(str, NUM_RESIDUALS))}, got "
                          f"{depth!r}")
     net = _meta_model(block_of(depth, shortcuts), num_classes, in_channels, stem)
-    parts = {"b1": net[0].named_children()}
+    stages = [_layer_costs("b1", net[0], (in_channels, size, size))]
     for i, num_residuals in enumerate(NUM_RESIDUALS[depth], start=1):
-        first, second = net[i].named_children()
-        parts[f"b{i + 1}"] = [first, *[second] * (num_residuals - 1)]
-    parts["linear"] = net[5:].named_children()
-    shape, stages = (in_channels, size, size), []
-    for name, layers in parts.items():
-        stages.append(_stage_costs(name, layers, shape))
-        shape = stages[-1].shape
-    return tuple(stages)
+        stages.append(_module_costs(f"b{i + 1}", net[i], num_residuals, stages[-1].shape))
+    return (*stages, _layer_costs("linear", net[5:], stages[-1].shape))
 
 
-def _stage_costs(name, layers, shape):
-    steps, blocks = [], []
-    for layer_name, layer in layers:
-        if isinstance(layer, (Residual, Bottleneck)):
-            branch, shortcut = block_steps(layer, shape)
-            blocks.append((branch, shortcut))
-            steps += [*branch, *shortcut, layer_step("relu", nn.ReLU(), branch[-1].shape)]
-        else:
-            steps.append(layer_step(layer_name, layer, shape))
+def _layer_costs(name, layers, shape):
+    """`StageCosts` of single layers, one after the other."""
+    steps = []
+    for layer_name, layer in layers.named_children():
+        steps.append(layer_step(layer_name, layer, shape))
         shape = steps[-1].shape
-    return StageCosts(name, tuple(blocks), shape, sum(step.parameters for step in steps),
+    return _sum_up(name, steps)
+
+
+def _module_costs(name, blocks, num_residuals, shape):
+    """`StageCosts` of a module of `num_residuals` blocks: a first, and a second repeated."""
+    pairs, steps = [], []
+    for block, times in zip(blocks, (1, num_residuals - 1), strict=True):
+        branch, shortcut = block_steps(block, shape)
+        shape = branch[-1].shape
+        pairs += times * [(branch, shortcut)]
+        steps += times * [*branch, *shortcut, layer_step("relu", nn.ReLU(), shape)]
+    return _sum_up(name, steps, pairs)
+
+
+def _sum_up(name, steps, blocks=()):
+    return StageCosts(name, tuple(blocks), steps[-1].shape, sum(step.parameters for step in steps),
                       sum(step.multiply_adds for step in steps),
                       sum(step.kept_bytes for step in steps))
 
