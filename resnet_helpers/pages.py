@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from resnet_helpers.live import EXPLORERS, Drawn, nearest
 from resnet_helpers.runs.files import write_page
-from resnet_helpers.widgets.explorer import STYLE
+from resnet_helpers.widgets.explorer import PAGE_STYLE
 
 TITLE = "Learn ResNet in four notebooks"
 ASSETS = Path(__file__).parent / "assets"
@@ -245,7 +245,7 @@ def _page(title, body, place, titles, live=(), is_notebook=False):
     up = "../" * (len(place.parts) - 1)
     scripts = "".join(f'<script src="{up}live-{name}.js"></script>' for name in live)
     scripts += f'<script src="{up}live.js"></script>' if live else ""
-    head = STYLE if live else ""
+    head = PAGE_STYLE if live else ""
     head += f'<link rel="stylesheet" href="{up}notebook.css">' if is_notebook else ""
     body = re.sub(r'href="((?:\.\./|[\w-]+/)?[\w-]+)\.(?:ipynb|md)(#[^"]*)?"',
                   rf'href="\1{SUFFIX}\2"', body)

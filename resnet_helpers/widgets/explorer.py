@@ -5,8 +5,8 @@ import html
 import ipywidgets as widgets
 import traitlets
 
-from resnet_helpers import sketch
 from resnet_helpers.cells import forget, replaced_by, widget_output
+from resnet_helpers.sketch import STYLE
 from resnet_helpers.widgets.slider import Slider
 
 ROW = {"flex_flow": "row wrap", "grid_gap": "2px 28px", "align_items": "center"}
@@ -61,9 +61,9 @@ class Explorer(widgets.VBox):
         if state == self._drawn:  # several traits were set at once: the first notice drew them all
             return
         self._drawn = state
-        picture, text = self._picture()
+        sketch, text = self._picture()
         self.set_trait("text", text)
-        self._drawing.value = picture.svg(text)
+        self._drawing.value = sketch.svg(text)
         self._status.value = status(text)
         self._update_more()
 
@@ -78,9 +78,9 @@ class Explorer(widgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs):
         """The live widget, and a picture of its present state for pages without a kernel."""
-        picture, alt = self._still()
+        sketch, alt = self._still()
         return widget_output(super()._repr_mimebundle_(**kwargs),
-                             f"{type(self).__name__}: {self.text}", picture.figure(), alt,
+                             f"{type(self).__name__}: {self.text}", sketch.figure(), alt,
                              view_metadata(self._controls))
 
     def _still(self):
@@ -247,7 +247,7 @@ def table(head, rows, caption=""):
 
 
 # Of pictures and tables, once on the page.
-STYLE = sketch.STYLE + (
+PAGE_STYLE = STYLE + (
     "<style>.rh-table { border-collapse: collapse; line-height: 1.5; font-size: 14px; "
     "margin: 4px 0 } "
     ".rh-table caption { caption-side: bottom; text-align: left; line-height: 1.4; "
@@ -261,4 +261,4 @@ STYLE = sketch.STYLE + (
 
 def page_style():
     """A widget without a look of its own that gives pictures and tables theirs."""
-    return widgets.HTML(STYLE, layout={"display": "none"})
+    return widgets.HTML(PAGE_STYLE, layout={"display": "none"})
