@@ -155,8 +155,8 @@ JupyterLab says that a file has changed, and offers *Revert* and *Overwrite*? Th
 still open when something new came. Copy your last answers out of it, choose *Revert*, and put them
 in again.
 
-The kernel died, or nothing answers? *File → Hub Control Panel → Stop My Server*, wait
-until the button says *Start My Server*, start it, and run the notebook from the top.
+The kernel died, or nothing answers? *File → Hub Control Panel → Stop My Server*. Wait until the
+button says *Start My Server*, start it, and run the notebook from the top.
 
 ## On your own computer
 
