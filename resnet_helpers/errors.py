@@ -80,8 +80,11 @@ def is_full(error):
     """Does an error say that there was no memory? On a CPU a RuntimeError has one of the words."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
+    if not isinstance(error, RuntimeError):
+        return False
     words = "not enough memory", "can't allocate memory", "out of memory", "ALLOC_FAILED"
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    # the last is oneDNN's, whole, where there is no room for the code that it writes for a layer
+    return any(word in str(error) for word in words) or str(error) == "could not create a primitive"
 
 
 # --- what is wrong with a batch ---
