@@ -7,6 +7,7 @@ import ast
 import html
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,15 +26,32 @@ FILM_WORDS = (
     "In the block explorer use_1x1conv is switched off: the two paths do not fit. A click mends "
     "the block. Then ResNet-18 is trained: its loss falls, its accuracies rise.")
 LANGUAGES = {"index.html": ("en", "English")}  # front page of each: code, and name in itself
+FRONT = Path("index.html")
+OTHER_TITLES = {FRONT: TITLE, Path("explorers.html"): "The explorers"}
+GITHUB = re.compile(r"https://github\.com/([\w-]+/[\w.-]+?)(?:\.git)?/?")  # what Colab can open
 STILL = re.compile(rf"^({'|'.join(LIVE)}): ")
 
 
-def make_pages(notebooks, texts, out, drawn=None):
+@dataclass(frozen=True)
+class Course:
+    """What a page has to know of the others.
+
+    Attributes:
+        titles: {place of a page below the site: its title}, in their order.
+        address: of the repository; None if it is not known.
+    """
+
+    titles: dict
+    address: str | None = None
+
+
+def make_pages(notebooks, texts, out, address=None, drawn=None):
     """A page for each notebook and text, a page with all explorers, and a front page.
 
     Args:
         notebooks, texts: paths of notebooks and of Markdown files, below one folder.
         out: folder to write to.
+        address: of the repository, for links to run what a page shows; None leaves them out.
         drawn: {name: `Drawn`}; None draws all explorers, which takes a minute or two.
 
     Yields:
@@ -43,6 +61,7 @@ def make_pages(notebooks, texts, out, drawn=None):
     root = notebooks[0].parent
     places = [path.relative_to(root).with_suffix(SUFFIX) for path in notebooks]
     titles = {place: notebook_title(path) for place, path in zip(places, notebooks, strict=True)}
+    course = Course(titles, address)
     drawn = {name: Drawn(name) for name in EXPLORERS} if drawn is None else drawn
     for name, explorer in drawn.items():
         write_page(out / f"live-{name}.js", explorer.script())
@@ -53,29 +72,34 @@ def make_pages(notebooks, texts, out, drawn=None):
         if (film := root.parent / ".github" / name).is_file():
             shutil.copyfile(film, out / name)
     for path, place in zip(notebooks, places, strict=True):
-        yield write_page(out / place, notebook_page(path, place, titles, drawn))
+        yield write_page(out / place, notebook_page(path, place, course, drawn))
     for path in texts:
         place = path.relative_to(root).with_suffix(SUFFIX)
-        titles[place] = path.stem.capitalize()
-        yield write_page(out / place, _text_page(path, place, titles))
-    yield write_page(out / "explorers.html", _explorers_page(drawn))
+        titles[place] = heading(path.read_text(encoding="utf-8")) or path.stem
+        yield write_page(out / place, _text_page(path, place, course))
+    yield write_page(out / "explorers.html", _explorers_page(drawn, course))
     film = _FILM if (out / FILM).is_file() else ""
-    yield write_page(out / "index.html", _front_page(titles, drawn, notebooks, film))
+    yield write_page(out / "index.html", _front_page(course, drawn, notebooks, film))
 
 
 def notebook_title(path):
     """The first heading of a notebook; its file name if there is none."""
     import nbformat
     for cell in nbformat.read(path, as_version=4).cells:
-        if cell.cell_type == "markdown":
-            if heading := re.search(r"^# (.+)", cell.source, re.MULTILINE):
-                return heading.group(1).replace("`", "")
+        if cell.cell_type == "markdown" and (title := heading(cell.source)):
+            return title
     return path.stem
+
+
+def heading(text):
+    """The first heading of Markdown, without marks of code; None if there is none."""
+    found = re.search(r"^# (.+)", text, re.MULTILINE)
+    return found[1].replace("`", "") if found else None
 
 
 # --- a notebook ---
 
-def notebook_page(path, place, titles, drawn):
+def notebook_page(path, place, course, drawn):
     """A notebook as a page: answers and solutions folded, explorers alive, formulas as MathML."""
     import nbformat
     from bs4 import BeautifulSoup
@@ -94,7 +118,7 @@ def notebook_page(path, place, titles, drawn):
             cell.name = "td"
     if soup.main:
         soup.main.name = "div"  # the page has its own
-    return _page(titles[place], soup.body.decode_contents(), place, titles, used, is_notebook=True)
+    return _page(soup.body.decode_contents(), place, course, used, is_notebook=True)
 
 
 def _prepare(notebook):
@@ -188,26 +212,26 @@ def notebook_styles(exporter):
 
 # --- other pages ---
 
-def _text_page(path, place, titles):
+def _text_page(path, place, course):
     from nbconvert.filters import markdown2html
     body = markdown2html(path.read_text(encoding="utf-8"))
     body = re.sub(r'<input class="task-list-item-checkbox"[^>]*>', "☐ ", body)
     body = body.replace("<table>", '<div class="wide" tabindex="0"><table>').replace(
         "</table>", "</table></div>").replace("<th></th>", "<td></td>")
-    return _page(titles[place], body, place, titles)
+    return _page(body, place, course)
 
 
-def _explorers_page(drawn):
+def _explorers_page(drawn, course):
     body = "<h1>The explorers</h1>" + "".join(
         f"<h2>{EXPLORERS[name][0]}</h2>{explorer.markup(nearest(name))}"
         for name, explorer in drawn.items())
-    return _page("The explorers", body, Path("explorers.html"), {}, list(drawn))
+    return _page(body, Path("explorers.html"), course, list(drawn))
 
 
-def _front_page(titles, drawn, notebooks, film):
+def _front_page(course, drawn, notebooks, film):
     import nbformat
     items = []
-    for (place, title), path in zip(titles.items(), notebooks, strict=False):
+    for (place, title), path in zip(course.titles.items(), notebooks, strict=False):
         text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells[:3])
         minutes = re.search(r"\*\*Time\*\*\D*(\d+)", text)
         link = f'<a href="{quote(place.as_posix())}">{html.escape(title)}</a>'
@@ -221,17 +245,17 @@ see for yourself: no GPU, nothing to install to read it.</p>
 <ol class="notebooks">{"".join(items[:4])}</ol>
 <p>Going on: {" ".join(f'<span class="more">{item[4:-5]}</span>' for item in items[4:])}</p>
 </div>{film}</div>
-<p><strong>Read</strong> the pages above. <strong>Run</strong> the notebooks in JupyterLab, as the
-repository's README says. <strong>Teach</strong> with the
+<p><strong>Read</strong> the pages above. <strong>Run</strong> the notebooks in JupyterLab, as
+{_readme(course.address)} says. <strong>Teach</strong> with the
 <a href="TEACHING.html">teacher's guide</a>. Words: the <a href="GLOSSARY.html">glossary</a>.</p>"""
     if "block" not in drawn:
-        return _page(TITLE, body, Path("index.html"), {})
+        return _page(body, FRONT, course)
     numbers = nearest("block", use_1x1conv=True, strides=2, input_channels=3, num_channels=6)
     body += f"""<h2>Try it: one plus sign</h2>
 <p>Switch <code>use_1x1conv</code> off and see what a residual block says when its two paths do not
 fit. There are <a href="explorers.html">more explorers</a>.</p>
 {drawn["block"].markup(numbers)}"""
-    return _page(TITLE, body, Path("index.html"), {}, ["block"])
+    return _page(body, FRONT, course, ["block"])
 
 
 _FILM = f"""<picture class="film">
@@ -240,8 +264,10 @@ _FILM = f"""<picture class="film">
 """
 
 
-def _page(title, body, place, titles, live=(), is_notebook=False):
+def _page(body, place, course, live=(), is_notebook=False):
     """A whole page: head, navigation, content, and the scripts of the explorers on it."""
+    title = course.titles.get(place) or OTHER_TITLES[place]
+    run = _run_it(place, course.address) if is_notebook else ""
     up = "../" * (len(place.parts) - 1)
     scripts = "".join(f'<script src="{up}live-{name}.js"></script>' for name in live)
     scripts += f'<script src="{up}live.js"></script>' if live else ""
@@ -254,19 +280,41 @@ def _page(title, body, place, titles, live=(), is_notebook=False):
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{html.escape(title)}</title>{head}<link rel="stylesheet" href="{up}site.css">
 <script>{_THEME}</script></head>
-<body data-jp-theme-light="true"><header>{_navigation(place, titles, up, body)}</header>
-<main>{body}</main><footer>{_neighbours(place, titles, up)}</footer>{scripts}
+<body data-jp-theme-light="true"><header>{_navigation(up, body, run)}</header>
+<main>{body}</main><footer>{_neighbours(place, course.titles, up)}</footer>{scripts}
 <script>{_LARGE}</script></body></html>
 """
 
 
-def _navigation(place, titles, up, body):
-    """Home, and the sections of this page."""
+def _navigation(up, body, run):
+    """Home, the sections of this page, and how to run it."""
     sections = re.findall(r'<h2 id="([^"]+)">(.*?)<a ', body, re.DOTALL)
     items = "".join(f'<li><a href="#{anchor}">{words}</a></li>' for anchor, words in sections)
     contents = f"<details><summary>On this page</summary><ul>{items}</ul></details>"
     contents = contents if items else ""
-    return f'<nav aria-label="site"><a href="{up}index.html">{TITLE}</a>{contents}</nav>'
+    return f'<nav aria-label="site"><a href="{up}index.html">{TITLE}</a>{contents}{run}</nav>'
+
+
+def _run_it(place, address):
+    """Where and how to run the notebook of a page, folded."""
+    notebook = place.with_suffix(".ipynb")
+    words = (f"On your own machine: set up as {_readme(address)} says, which opens JupyterLab. "
+             f"There open <code>{html.escape(notebook.as_posix())}</code>.")
+    if address and (found := GITHUB.fullmatch(address)):
+        name, where = found[1], quote(f"notebooks/{notebook.as_posix()}")
+        words = f"""Without installing: <a href="https://mybinder.org/v2/gh/{name}/main?urlpath=\
+lab/tree/{where}">on Binder</a>, which takes some minutes to start, or
+<a href="https://colab.research.google.com/github/{name}/blob/main/{where}">in Colab</a>. There
+first run <code>!pip install -q git+{html.escape(address)}</code> in a new cell, and restart the
+session.</p><p>{words}"""
+    return f"<details><summary>Run this yourself</summary><p>{words}</p></details>"
+
+
+def _readme(address):
+    """The repository's README, as words in a sentence, with a link if its address is known."""
+    if address:
+        return f'<a href="{html.escape(address)}#start">the repository\'s README</a>'
+    return "the repository's README"
 
 
 def _neighbours(place, titles, up):

@@ -38,7 +38,8 @@ def main(arguments=None):
     parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS, metavar="FOLDER",
                         help="where the notebooks are (those of this course)")
     parser.add_argument("--address", metavar="URL",
-                        help="of the class's repository, for the commands that are printed")
+                        help="of the repository: of this one for a site, which then links to what "
+                        "runs a page; of the class's for the commands that class prints")
     options = parser.parse_args(arguments)
     paths = course_notebooks(options.notebooks)
     if not paths:
@@ -53,7 +54,8 @@ def main(arguments=None):
         parser.error(f"{options.out} is where the notebooks are: name another folder")
     if is_class and (obstacle := class_obstacle(options.out)):
         parser.error(obstacle)
-    for page in KINDS[options.kind](paths, options.out):
+    further = {"address": options.address} if options.kind == "site" else {}
+    for page in KINDS[options.kind](paths, options.out, **further):
         print(page)
     if is_class:
         print(next_steps(options.out, paths[0].name, options.address))
@@ -65,10 +67,10 @@ def course_notebooks(folder):
     return [*sorted(folder.glob("*.ipynb")), *sorted((folder / FURTHER).glob("*.ipynb"))]
 
 
-def make_site(paths, out, drawn=None):
+def make_site(paths, out, address=None, drawn=None):
     """The course as a web site that asks nothing of other hosts; yields the paths of its pages."""
     from resnet_helpers.pages import make_pages
-    yield from make_pages(paths, _texts(paths), out, drawn)
+    yield from make_pages(paths, _texts(paths), out, address, drawn)
 
 
 def make_slides(paths, out):

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -81,10 +82,32 @@ def test_all_formulas_of_the_notebooks_are_understood(path):
             assert "$" not in re.sub(r"`[^`]*`", "", text)
 
 
-def test_a_page_folds_answers_and_solutions_and_asks_no_other_host(tmp_path):
+def page_of_block(address=None):
+    place = Path("02_residual_block.html")
+    return pages.notebook_page(publish.NOTEBOOKS / "02_residual_block.ipynb", place,
+                               pages.Course({place: "The residual block"}, address), {})
+
+
+def test_a_page_says_how_to_run_it():
+    page = page_of_block("https://github.com/some/course")
+    notebook = "notebooks/02_residual_block.ipynb"
+    assert "<summary>Run this yourself</summary>" in page
+    assert f'"https://mybinder.org/v2/gh/some/course/main?urlpath=lab/tree/{notebook}"' in page
+    assert f'"https://colab.research.google.com/github/some/course/blob/main/{notebook}"' in page
+    assert 'href="https://github.com/some/course#start"' in page
+
+
+@pytest.mark.parametrize("address", [None, "https://example.org/some/course"])
+def test_a_page_links_to_colab_only_where_it_can_open_the_notebook(address):
+    page = page_of_block(address)
+    assert "There open <code>02_residual_block.ipynb</code>" in page
+    assert "colab" not in page and "binder" not in page
+    assert (f'href="{address}#start"' in page) == bool(address)
+
+
+def test_a_page_folds_answers_and_solutions_and_asks_no_other_host():
     path = publish.NOTEBOOKS / "02_residual_block.ipynb"
-    place = path.relative_to(publish.NOTEBOOKS).with_suffix(".html")
-    page = pages.notebook_page(path, place, {place: "The residual block"}, {})
+    page = page_of_block()
     asked = path.read_text(encoding="utf-8").count('"outputs_hidden": true')
     assert page.count("<summary>Show the answer</summary>") == asked > 5
     assert page.count("<summary>Show a solution</summary>") == 8
