@@ -16,8 +16,9 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 GUIDE = "TEACHING.md"  # not for the class
 FURTHER = "further"  # the folder beside the notebooks with those that go on
 SOLUTION = "solution"  # the tag of a cell that solves an exercise
-FOLDED_SOLUTION = re.compile(r"<details><summary>Solution</summary>.*?</details>\n?", re.DOTALL)
-QUESTION = re.compile(r"^\*\*Predict.*?(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
+FOLDED_ANSWER = re.compile(  # all that is folded but what goes further than the text
+    r"<details><summary>(?!Fine print)[^<]*</summary>.*?</details>\n?", re.DOTALL)
+QUESTION = re.compile(r"^\*\*Predict.*?(?=^\*\*Predict|\Z)", re.DOTALL | re.MULTILINE)
 WORDS_ON_SOLUTIONS = re.compile(r"\s+".join(map(re.escape, (
     "The folded cell after each exercise (click on its bar to open it) holds a solution.".split()
 ))) + r"\s")  # wherever its lines break
@@ -31,8 +32,8 @@ def main(arguments=None):
         epilog="Pages and slides need no network. Speaker notes open with the key S.")
     parser.add_argument("kind", choices=KINDS, help="pages with an index, a slide show per "
                         "notebook, a folder that can be a class's repository, with notebooks "
-                        "without outputs and solutions and what they need to start, or a page to "
-                        "print with all questions that ask for a prediction")
+                        "without outputs, solutions and answers, and what they need to start, or "
+                        "a page to print with all questions that ask for a prediction")
     parser.add_argument("out", type=Path, metavar="OUT",
                         help="folder to write to; made if it is not there")
     parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS, metavar="FOLDER",
@@ -89,7 +90,10 @@ def make_class(paths, out):
 
 
 def make_copies(paths, out):
-    """Notebooks without outputs and solutions, and the glossary beside them; yields their paths."""
+    """Notebooks without outputs, solutions and folded answers, and the glossary beside them.
+
+    Yields their paths.
+    """
     import nbformat
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
@@ -99,7 +103,8 @@ def make_copies(paths, out):
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-            cell.source = FOLDED_SOLUTION.sub("", WORDS_ON_SOLUTIONS.sub("", cell.source))
+            cell.source = FOLDED_ANSWER.sub("", WORDS_ON_SOLUTIONS.sub("", cell.source)).strip("\n")
+        notebook.cells = [cell for cell in notebook.cells if cell.source]
         yield write_page(out / _page_place(path, paths), nbformat.writes(notebook) + "\n")
     for path in _texts(paths):
         if path.name != GUIDE:

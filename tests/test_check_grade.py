@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -87,7 +88,8 @@ def graded(tmp_path_factory):
             "os.write(1, b'1,2,3\\n'), print('4,5,6'), os.system('echo 7,8,9')",
             "check.block_shapes(shapes)", f"open({SOLVED_NAME!r}, 'w').write('its own copy')",
             "raise RuntimeError('after')", OPEN)
-    hand_in(folder / WRONG_NAME, IMPORT, "check.block_shapes([])", "", OPEN)
+    hand_in(folder / WRONG_NAME, IMPORT, "check.block_shapes([])", "", OPEN,
+            "def Residual(\ncheck.residual_block(Residual)")
     hand_in(folder / "no checks.ipynb", "# check.block_shapes(shapes)", "check = 1")
     (folder / "@broken.ipynb").write_text(DAMAGED)
     (folder / "block_shapes.py").write_text("raise RuntimeError('lay beside the notebooks')")
@@ -114,7 +116,9 @@ def test_the_verdicts_are_in_the_table(graded):
     table = rows(graded[1].decode("utf-8"))
     solved, wrong = table[SHOWN_NAME], table[WRONG_NAME]
     assert solved["solved"] == "1" and columns(solved) == {"block_shapes": "1"}
-    assert wrong["solved"] == "0" and columns(wrong) == {"block_shapes": "0"}
+    # the check never came to see an answer that is no Python, but it is one
+    assert wrong["solved"] == "0" and columns(wrong) == {"block_shapes": "0",
+                                                         "residual_block": "0"}
     assert solved["trouble"] == wrong["trouble"] == ""
 
 
@@ -141,7 +145,7 @@ def test_each_notebook_gets_a_line_as_it_is_done(graded):
     lines = graded[2].splitlines()
     assert [line[:5] for line in lines] == [f"[{i}/4]" for i in range(1, 5)]
     assert lines[0].startswith(f"[1/4] {SOLVED_NAME}: 1 solved, 0 wrong (")
-    assert lines[2].startswith(f"[3/4] {WRONG_NAME}: 0 solved, 1 wrong (")
+    assert lines[2].startswith(f"[3/4] {WRONG_NAME}: 0 solved, 2 wrong (")
     assert "JSONDecodeError" in lines[1] and lines[3].endswith("no checks in it, so it was not run")
 
 
@@ -253,6 +257,7 @@ def test_verdicts_of_exercises_are_read_and_nothing_else(
     def execute(sources, own, *_):
         text = json.dumps({"format": attempts.FORMAT, "exercises": progress}) if progress else ""
         (own / "progress.json").write_text(text)
+        return "", set()
 
     hand_in(tmp_path / "a.ipynb", IMPORT, OPEN)
     monkeypatch.setattr(grade, "_execute", execute)
@@ -375,6 +380,21 @@ def test_help_warns_that_notebooks_are_run(capsys):
     assert command[-8:] == ["grading", "python", "-m", "resnet_helpers.check.grade", "/handed-in",
                             "--by-student", ">", "grades.csv"]
     assert "--network none --read-only" in " ".join(command) and ":/handed-in:ro\"" in text
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_the_commands_for_a_container_can_be_pasted(capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        grade.main(["--help"])
+    text = capsys.readouterr().out
+    build = text[text.index("docker build"):text.index("\nand then")]
+    run = text[text.index("docker run"):text.index("Exit status")]
+    script = 'docker() { echo "$@"; [ "$1" = run ] || cat; }\n' + build + run + "cat grades.csv"
+    pasted = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, cwd=tmp_path)
+    built, *recipe, ran = pasted.stdout.splitlines()
+    assert pasted.stderr == "" and built == "build -t grading -f - OUT"
+    assert [line.split()[0] for line in recipe] == ["FROM", "COPY", "RUN"]
+    assert f"{tmp_path}/FOLDER:/handed-in:ro grading python -m resnet_helpers.check.grade" in ran
 
 
 @pytest.fixture

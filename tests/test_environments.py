@@ -14,7 +14,7 @@ import pytest
 from processes import run_python
 
 import resnet_helpers
-from resnet_helpers import pages
+from resnet_helpers import pages, publish
 from resnet_helpers.check import EXERCISES
 
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
@@ -93,6 +93,38 @@ def test_links_between_documents_lead_somewhere():
             assert (document.parent / place).exists(), (document.name, place)
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_commands_in_documents_can_be_pasted():
+    blocks = [block for document in DOCUMENTS for block in re.findall(
+        r"```bash\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| `([^`]+[ /]jupyter lab notebooks)` \|", readme)
+    assert len(blocks) >= 5 and len(rows) == 3  # and one for Windows
+    for command in (*blocks, *rows):
+        parsed = subprocess.run(["bash", "-nc", command], capture_output=True, text=True)
+        assert (parsed.returncode, parsed.stderr) == (0, ""), command
+    for name in re.findall(r"(?:-r|-f) (\S+?\.\w+)", readme):
+        assert (ROOT / name).is_file()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the hub's system")
+def test_the_teachers_commands_collect_what_was_handed_in(tmp_path):
+    guide = (ROOT / "notebooks/TEACHING.md").read_text(encoding="utf-8")
+    collect = re.search(r"```bash\n(for home in.*?)```", guide, re.DOTALL)[1]
+    for account in ("jupyter-anna", "jupyter-ben"):  # ben has not followed the link yet
+        (tmp_path / "home" / account).mkdir(parents=True)
+    work = tmp_path / "home/jupyter-anna/resnet-class/notebooks"
+    work.mkdir(parents=True)
+    (work / "01.ipynb").write_text("anna's")
+    (work / ".secret").write_text("left there")
+    script = f'sudo() {{ shift 2; "$@"; }}\n{collect.replace("/home/", f"{tmp_path}/home/")}'
+    subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True)
+    handed_in = tmp_path / "handed-in"
+    assert sorted(path.name for path in handed_in.iterdir()) == ["anna", "ben"]
+    assert [path.name for path in (handed_in / "anna/notebooks").iterdir()] == ["01.ipynb"]
+    assert not list((handed_in / "ben").iterdir()) and (tmp_path / "handed-in.tgz").is_file()
+
+
 def test_documents_name_only_modules_and_options_that_are_there():
     named = {}
     for document in DOCUMENTS:
@@ -149,9 +181,11 @@ def test_what_is_no_address_changes_nothing(tmp_path, address):
 
 def test_links_to_read_and_to_open_name_notebooks_that_are_there():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    opened = re.findall(r"(?:blob/main|lab/tree)/(notebooks/\w+\.ipynb)", readme)
-    read = re.findall(r"github\.io/\S+/(\w+)\.html", readme)
-    assert len(opened) == 8 and len(read) == 4
+    opened = re.findall(r"(?:blob/main|lab/tree)/(notebooks/[\w/]+\.ipynb)", readme)
+    read = re.findall(rf"github\.io/{present_address(ROOT)[1]}/([\w/]+)\.html", readme)
+    names = [path.relative_to(ROOT / "notebooks").with_suffix("").as_posix()
+             for path in publish.course_notebooks(publish.NOTEBOOKS)]
+    assert len(opened) == 2 * len(names) and sorted(read) == sorted(names)
     for place in (*opened, *(f"notebooks/{name}.ipynb" for name in read)):
         assert (ROOT / place).is_file()
 

@@ -7,31 +7,32 @@ between programs of one account, and it may write there what it likes: a result 
 deserves a look at the notebook.
 
 The table is CSV: a line per notebook, with its path, how many exercises are solved, a column per
-exercise (1 solved, at the first attempt or a later one; 0 tried and wrong; empty not attempted),
-and what went wrong in running it. With --by-student it has a line per student, for all that lies in
-one folder of FOLDER (anna/02_residual_block.ipynb is anna's; a notebook in no folder stands for a
-student by itself): points, one for each exercise that is solved in any of these notebooks, and the
-numbers of those that are attempted in none. A folder without notebooks has a line, too.
+exercise, and what went wrong in running it. In a column, 1 is solved, at the first attempt or a
+later one; 0 is tried and wrong, or an error in the cell of the check; empty is not attempted. With
+--by-student the table has a line per student, for all that lies in one folder of FOLDER
+(anna/02_residual_block.ipynb is anna's; a notebook in no folder stands for a student by itself):
+points, one for each exercise that is solved in any of these notebooks, and the numbers of those
+that are attempted in none. A folder without notebooks has a line, too.
 
-Cells that raise errors are no trouble. Who wrote the code that a check accepts it cannot tell: the
-package's own functions and classes pass, too.
+Cells that raise errors are no trouble in the run. Who wrote the code that a check accepts it cannot
+tell: the package's own functions and classes pass, too.
 
 In a container (docker; podman takes the same words) a notebook reaches no network and nothing of
 this machine but FOLDER, which it cannot change. Once, with the network, from what
 `python -m resnet_helpers.publish class OUT` made:
 
-  docker build -t grading -f - OUT <<'END'
-  FROM python:{python}-slim
-  COPY requirements.txt *.whl /class/
-  RUN pip install uv && cd /class && uv pip install --system --torch-backend=cpu -r requirements.txt
-  END
+docker build -t grading -f - OUT <<'END'
+FROM python:{python}-slim
+COPY requirements.txt *.whl /class/
+RUN pip install uv && cd /class && uv pip install --system --torch-backend=cpu -r requirements.txt
+END
 
 and then, for a FOLDER that everybody on this machine may read:
 
-  docker run --rm --network none --read-only --tmpfs /tmp --user nobody --env HOME=/tmp \\
-    --cap-drop ALL --security-opt no-new-privileges --pids-limit 2000 --memory 8g \\
-    --volume "$PWD/FOLDER:/handed-in:ro" grading \\
-    python -m resnet_helpers.check.grade /handed-in --by-student > grades.csv
+docker run --rm --network none --read-only --tmpfs /tmp --user nobody --env HOME=/tmp \\
+  --cap-drop ALL --security-opt no-new-privileges --pids-limit 2000 --memory 8g \\
+  --volume "$PWD/FOLDER:/handed-in:ro" grading \\
+  python -m resnet_helpers.check.grade /handed-in --by-student > grades.csv
 
 Exit status: 0 all could be run; 1 some had trouble; 2 wrong options; 130 interrupted, nothing
 written.
@@ -199,10 +200,11 @@ def grade_notebook(folder, path, cell_timeout, environment, stop):
                 raise ValueError("not a notebook: not a file but a link or the like")
             (Path(own) / "work").mkdir()
             copy = shutil.copyfile(original, Path(own, "work", path.name))
-            troubles.append(_execute(read_code(copy), Path(own), cell_timeout, environment, stop))
+            trouble, failed = _execute(read_code(copy), Path(own), cell_timeout, environment, stop)
+            troubles.append(trouble)
             entries = attempts.load(Path(own, "progress.json"))
-            verdicts = {name: entries[name]["solved"] for name in _exercise_names()
-                        if name in entries}
+            verdicts = {name: name in entries and entries[name]["solved"]
+                        for name in _exercise_names() if name in entries or name in failed}
     except ValueError as error:
         troubles.append(str(error))
     except Exception as error:  # the others are to be graded all the same
@@ -211,12 +213,23 @@ def grade_notebook(folder, path, cell_timeout, environment, stop):
 
 
 def _execute(sources, own, cell_timeout, environment, stop):
-    """Run code cells in the folder `own`/work; returns what went wrong, or ""."""
+    """Run code cells in the folder `own`/work.
+
+    Returns:
+        What went wrong, or ""; and the exercises whose check is in a cell that raised an error, as
+        where an answer is no Python and the check never came to see it.
+    """
+    failed = set()
+
+    def note(cell, **_):
+        failed.update(re.findall(r"\bcheck\.(\w+)\(", cell.source))
+
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
     client = _QuietClient(
         nbformat.v4.new_notebook(cells=cells), kernel_name="python3", timeout=cell_timeout,
         kernel_manager_class=CurrentPython, startup_timeout=STARTUP_TIMEOUT_S, allow_errors=True,
         shutdown_kernel="immediate", record_timing=False, store_widget_state=False,
+        on_cell_error=note,
         resources={"metadata": {"path": str(own / "work")}})
     variables = {**os.environ, **environment, attempts.VARIABLE: str(own / "progress.json")}
     search = [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")]  # if the package is not installed
@@ -224,14 +237,14 @@ def _execute(sources, own, cell_timeout, environment, stop):
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     try:
         asyncio.run(_run_until(stop, client.async_execute(env=variables, **streams)))
-        return ""
+        return "", failed
     except CellTimeoutError:
         end = f"ran longer than the limit of {cell_timeout} seconds"
     except DeadKernelError:
         end = "ended the kernel"
     number = client.code_cells_executed
     first_line = sources[max(0, number - 1)].strip().splitlines()[0][:60]
-    return f"code cell {number} ({first_line}) {end}; the cells after it were not run"
+    return f"code cell {number} ({first_line}) {end}; the cells after it were not run", failed
 
 
 async def _run_until(stop, coroutine):
