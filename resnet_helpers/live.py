@@ -13,9 +13,13 @@ from dataclasses import dataclass, field, replace
 from resnet_helpers.data import FASHION_MNIST_CLASSES, load_data_fashion_mnist
 from resnet_helpers.diagrams import draw_runs
 from resnet_helpers.experiments import train_small_net
-from resnet_helpers.predictions import describe_image, describe_selection, draw_overview, predict
 from resnet_helpers.runs.recordings import load_recording
-from resnet_helpers.widgets import BlockExplorer, FunctionClassExplorer, ModelExplorer
+from resnet_helpers.widgets import (
+    BlockExplorer,
+    FunctionClassExplorer,
+    ModelExplorer,
+    PredictionBrowser,
+)
 
 PIECE = re.compile(r"<[^>]+>[^<]*|[^<]+")  # a tag and the text behind it
 
@@ -28,12 +32,15 @@ class Axis:
         name: what the address calls it.
         options: {label: {trait: value}}, in the order on the page; a switch has two of them, the
             first one off.
-        kind: "switch", "choice", "list" or "range".
+        kind: "switch", "choice", "list" or "range", whose labels are whole numbers in a row.
+        label: what the page calls it, as JupyterLab does. Without one it is the name, which a
+            choice does not show, as its options say it.
     """
 
     name: str
     options: dict
     kind: str = "choice"
+    label: str = ""
 
     @property
     def values(self):
@@ -42,9 +49,9 @@ class Axis:
                          for value in traits.values()) for traits in self.options.values()]
 
 
-def _axis(trait, values, kind="choice", label="{trait} = {value}", name=None):
-    options = {label.format(trait=name or trait, value=value): {trait: value} for value in values}
-    return Axis(name or trait, options, kind)
+def _axis(trait, values, kind="choice", option="{trait} = {value}", name=None, label=""):
+    options = {option.format(trait=name or trait, value=value): {trait: value} for value in values}
+    return Axis(name or trait, options, kind, label)
 
 
 def _switch(trait, name=None):
@@ -57,26 +64,28 @@ BLOCK = (
     Axis("conv3", {"conv3: true 1×1": {"shortcut_kernel_size": 1},
                    "conv3: article's 3×3": {"shortcut_kernel_size": 3}}),
     Axis("channels", {f"{a} → {b}": {"input_channels": a, "num_channels": b}
-                      for a, b in ((3, 3), (3, 6), (1, 6), (1, 1))}),
+                      for a, b in ((3, 3), (3, 6), (1, 6), (1, 1))},
+         label="input_channels → num_channels"),
     _axis("image", ("ankle boot", "t-shirt", "bag"), "list", "{value}"),
 )
 CLASSES = (
     _switch("nested"),
-    _axis("complexity", range(1, 7), label="{trait} = {value}", name="k"),
+    _axis("complexity", range(1, 7), option="{value}", name="k", label="complexity k"),
     _axis("target", ("jump", "ramp", "wave", "bump"), name="f*"),
     Axis("data", {f"{points} points, noise {noise}": {"num_points": points, "noise": noise}
                   for points, noise in ((40, 0.2), (5, 0.5), (200, 0.5))}, "list"),
 )
 MODEL = (
-    _axis("depth", (18, 34, 50, 101, 152), label="ResNet-{value}"),
+    _axis("depth", (18, 34, 50, 101, 152), option="ResNet-{value}"),
     _switch("shortcuts", "residual connections"),
-    _axis("size", (32, 96, 128, 224, 256), "list", "{value} × {value} pixels"),
-    _axis("batch_size", (64, 256), "list", "batches of {value}"),
+    _axis("size", (32, 96, 128, 224, 256), "list", "{value}", label="image size"),
+    _axis("batch_size", (64, 256), "list", "{value}", label="batch size"),
 )
 PREDICTIONS = (
-    Axis("true", {name: {"true": i} for i, name in enumerate(FASHION_MNIST_CLASSES)}, "list"),
+    Axis("true", {name: {"true": i} for i, name in enumerate(FASHION_MNIST_CLASSES)}, "list",
+         "true class"),
     Axis("answer", {name: {"predicted": i} for i, name in enumerate(FASHION_MNIST_CLASSES)},
-         "list"),
+         "list", "predicted class"),
     _axis("image", range(1, 9), "range", "{value}"),
 )
 RUNS = {"ResNet-18": "article-seed0", "ResNet-34": "depth-resnet-34",
@@ -122,29 +131,27 @@ def by_widget(explorer_class):
     return show
 
 
-def by_predictions():
-    """A function of two classes and a number that shows a confusion matrix and its images.
+def by_predictions(browser=None):
+    """A function of two classes and a number that shows the still picture of a `PredictionBrowser`.
 
-    The answers are those of a residual network of 20 layers to the test images of this package.
+    Without a browser the answers are those of a residual network of 20 layers to the test images of
+    this package. Past the last image the last one stays.
     """
-    net, _ = train_small_net(20, num_epochs=4)
-    predictions = predict(net, load_data_fashion_mnist(250, subset=True)[1])
-    names = FASHION_MNIST_CLASSES
+    if browser is None:
+        net, _ = train_small_net(20, num_epochs=4)
+        browser = PredictionBrowser(net, load_data_fashion_mnist(250, subset=True)[1])
+    about = ("<p>The network has 20 layers with shortcuts, and was trained on 6,000 images. A "
+             "number of the matrix and an image can be clicked.</p>")
 
     @functools.cache
     def draw(true, predicted, image):
-        indices = predictions.select(true, predicted).tolist()
-        page, chosen = indices[:8], image - 1 if indices else None
-        text = describe_selection(len(indices), names, true, predicted)
-        if indices:
-            text += f" Image {image} of {len(indices)}: "
-            text += f"{describe_image(predictions, names, indices[image - 1])}."
-        text += " The network has 20 layers with shortcuts, and was trained on 6,000 images."
-        sketch = draw_overview(predictions, names, true, predicted, page, chosen)
-        return Shown(sketch.svg(text), text)
+        browser.true, browser.predicted = true, predicted
+        browser.image = image
+        sketch, words = browser._still()
+        return Shown(sketch.svg(words), browser.text, about)
 
     def show(true, predicted, image):
-        count = min(8, len(predictions.select(true, predicted)))
+        count = len(browser.predictions.select(true, predicted))
         return draw(true, predicted, max(1, min(image, count)))
 
     return show
@@ -159,7 +166,8 @@ def by_recordings():
         so_far = {name: replace(history, records=[record for record in history.records
                                                   if record.epoch <= epoch])
                   for name, history in whole.items()}
-        text = "; ".join(f"{name} after {epoch} epochs: training loss {history.train_loss:.3f}, "
+        epochs = f"{epoch} epoch{'s' * (epoch > 1)}"
+        text = "; ".join(f"{name} after {epochs}: training loss {history.train_loss:.3f}, "
                          f"test accuracy {history.test_acc:.3f}"
                          for name, history in so_far.items()) + "."
         return Shown(draw_runs(whole, until=epoch).svg(text), text)
@@ -249,20 +257,23 @@ class Drawn:
 def _control(explorer, axis, chosen):
     """A control as HTML; its values are the numbers of the options, its data what addresses say."""
     name, words = html.escape(axis.name), html.escape(json.dumps(axis.values), quote=True)
+    label = html.escape(axis.label) or name
     data = f'data-axis="{name}" data-values="{words}"'
     if axis.kind == "switch":
         checked = " checked" if chosen else ""
-        return f'<label {data}><input type="checkbox"{checked}> {name}</label>'
+        return f'<label {data}><input type="checkbox"{checked}> {label}</label>'
     if axis.kind == "range":
-        last = len(axis.options) - 1
-        return (f'<label {data}>{name} <input type="range" min="0" max="{last}" value="{chosen}">'
-                f"</label>")
+        numbers = list(map(int, axis.options))
+        return (f'<label {data}>{label} <input type="range" min="{numbers[0]}" '
+                f'max="{numbers[-1]}" value="{numbers[chosen]}"> '
+                f"<output>{numbers[chosen]}</output></label>")
     labels = [html.escape(str(label)) for label in axis.options]
     if axis.kind == "list":
         options = "".join(f'<option value="{i}"{" selected" if i == chosen else ""}>{label}'
                           f"</option>" for i, label in enumerate(labels))
-        return f"<label {data}>{name} <select>{options}</select></label>"
+        return f"<label {data}>{label} <select>{options}</select></label>"
     buttons = "".join(
         f'<label><input type="radio" name="{explorer}-{name}" value="{i}"'
         f'{" checked" if i == chosen else ""}> {label}</label>' for i, label in enumerate(labels))
-    return f"<fieldset {data}><legend>{name}</legend>{buttons}</fieldset>"
+    shown = f'<span aria-hidden="true">{label}</span>' if axis.label else ""
+    return f"<fieldset {data}><legend>{label}</legend>{shown}{buttons}</fieldset>"

@@ -26,8 +26,7 @@ FILM_WORDS = (
     "In the block explorer use_1x1conv is switched off: the two paths do not fit. A click mends "
     "the block. Then ResNet-18 is trained: its loss falls, its accuracies rise.")
 LANGUAGES = {"index.html": ("en", "English")}  # front page of each: code, and name in itself
-FRONT = Path("index.html")
-OTHER_TITLES = {FRONT: TITLE, Path("explorers.html"): "The explorers"}
+FRONT, EXPLORERS_PAGE = Path("index.html"), Path("explorers.html")
 GITHUB = re.compile(r"https://github\.com/([\w-]+/[\w.-]+?)(?:\.git)?/?")  # what Colab can open
 STILL = re.compile(rf"^({'|'.join(LIVE)}): ")
 
@@ -37,7 +36,7 @@ class Course:
     """What a page has to know of the others.
 
     Attributes:
-        titles: {place of a page below the site: its title}, in their order.
+        titles: {place of a page below the site: its title}, in their order, without the front page.
         address: of the repository; None if it is not known.
     """
 
@@ -61,7 +60,10 @@ def make_pages(notebooks, texts, out, address=None, drawn=None):
     root = notebooks[0].parent
     places = [path.relative_to(root).with_suffix(SUFFIX) for path in notebooks]
     titles = {place: notebook_title(path) for place, path in zip(places, notebooks, strict=True)}
-    course = Course(titles, address)
+    text_places = [path.relative_to(root).with_suffix(SUFFIX) for path in texts]
+    for path, place in zip(texts, text_places, strict=True):
+        titles[place] = heading(path.read_text(encoding="utf-8")) or path.stem
+    course = Course(titles | {EXPLORERS_PAGE: "The explorers"}, address)
     drawn = {name: Drawn(name) for name in EXPLORERS} if drawn is None else drawn
     for name, explorer in drawn.items():
         write_page(out / f"live-{name}.js", explorer.script())
@@ -73,11 +75,9 @@ def make_pages(notebooks, texts, out, address=None, drawn=None):
             shutil.copyfile(film, out / name)
     for path, place in zip(notebooks, places, strict=True):
         yield write_page(out / place, notebook_page(path, place, course, drawn))
-    for path in texts:
-        place = path.relative_to(root).with_suffix(SUFFIX)
-        titles[place] = heading(path.read_text(encoding="utf-8")) or path.stem
+    for path, place in zip(texts, text_places, strict=True):
         yield write_page(out / place, _text_page(path, place, course))
-    yield write_page(out / "explorers.html", _explorers_page(drawn, course))
+    yield write_page(out / EXPLORERS_PAGE, _explorers_page(drawn, course))
     film = _FILM if (out / FILM).is_file() else ""
     yield write_page(out / "index.html", _front_page(course, drawn, notebooks, film))
 
@@ -116,6 +116,8 @@ def notebook_page(path, place, course, drawn):
     for cell in soup.find_all("th"):
         if not cell.get_text(strip=True):
             cell.name = "td"
+    for wide in soup.select(".highlight, math[display=block], table, .jp-RenderedText"):
+        wide["tabindex"] = "0"  # so that the keyboard can scroll it
     if soup.main:
         soup.main.name = "div"  # the page has its own
     return _page(soup.body.decode_contents(), place, course, used, is_notebook=True)
@@ -154,7 +156,7 @@ def _find_pictures(soup, cells):
                if "image/png" in output.get("data", {})]
     pictures = soup.select("img[src^='data:image/png']")
     for picture in pictures:
-        picture["tabindex"] = "0"
+        picture["tabindex"], picture["role"], picture["aria-haspopup"] = "0", "button", "dialog"
     return list(zip(pictures, outputs, strict=True))
 
 
@@ -223,9 +225,9 @@ def _text_page(path, place, course):
 
 def _explorers_page(drawn, course):
     body = "<h1>The explorers</h1>" + "".join(
-        f"<h2>{EXPLORERS[name][0]}</h2>{explorer.markup(nearest(name))}"
+        f'<h2 id="{name}">{EXPLORERS[name][0]}</h2>{explorer.markup(nearest(name))}'
         for name, explorer in drawn.items())
-    return _page(body, Path("explorers.html"), course, list(drawn))
+    return _page(body, EXPLORERS_PAGE, course, list(drawn))
 
 
 def _front_page(course, drawn, notebooks, film):
@@ -266,7 +268,7 @@ _FILM = f"""<picture class="film">
 
 def _page(body, place, course, live=(), is_notebook=False):
     """A whole page: head, navigation, content, and the scripts of the explorers on it."""
-    title = course.titles.get(place) or OTHER_TITLES[place]
+    title = course.titles.get(place, TITLE)
     run = _run_it(place, course.address) if is_notebook else ""
     up = "../" * (len(place.parts) - 1)
     scripts = "".join(f'<script src="{up}live-{name}.js"></script>' for name in live)
@@ -288,11 +290,12 @@ def _page(body, place, course, live=(), is_notebook=False):
 
 def _navigation(up, body, run):
     """Home, the sections of this page, and how to run it."""
-    sections = re.findall(r'<h2 id="([^"]+)">(.*?)<a ', body, re.DOTALL)
+    sections = re.findall(r'<h2 id="([^"]+)">(.*?)(?:<a |</h2>)', body, re.DOTALL)
     items = "".join(f'<li><a href="#{anchor}">{words}</a></li>' for anchor, words in sections)
     contents = f"<details><summary>On this page</summary><ul>{items}</ul></details>"
     contents = contents if items else ""
-    return f'<nav aria-label="site"><a href="{up}index.html">{TITLE}</a>{contents}{run}</nav>'
+    return (f'<nav aria-label="site"><a href="{up}index.html">{TITLE}</a> '
+            f'<a href="{up}{EXPLORERS_PAGE}">Explorers</a>{contents}{run}</nav>')
 
 
 def _run_it(place, address):
@@ -331,10 +334,25 @@ def _neighbours(place, titles, up):
     return f'<nav aria-label="neighbours">{" ".join(links)}</nav>'
 
 
-_THEME = ("if (matchMedia('(prefers-color-scheme: dark)').matches) addEventListener("
-          "'DOMContentLoaded', () => { document.body.dataset.jpThemeLight = 'false' })")
-_LARGE = """for (const img of document.querySelectorAll('main img[tabindex]')) {
-  const large = () => img.classList.toggle('large');
+_THEME = """{ const dark = matchMedia('(prefers-color-scheme: dark)');
+const follow = () => { document.body.dataset.jpThemeLight = !dark.matches };
+addEventListener('DOMContentLoaded', follow); dark.addEventListener('change', follow) }"""
+_LARGE = """for (const img of document.querySelectorAll('main img[role=button]')) {
+  const large = () => {
+    const dialog = document.createElement('dialog'), close = document.createElement('button');
+    close.textContent = 'Close';
+    dialog.tabIndex = 0;
+    const copy = Object.assign(new Image(), {src: img.src, alt: img.alt});
+    copy.style.filter = getComputedStyle(img).filter;  // which makes it dark
+    dialog.append(close, copy);
+    dialog.setAttribute('aria-label', 'the picture, large');
+    dialog.onclick = () => dialog.close();
+    dialog.onclose = () => { dialog.remove(); img.focus() };
+    document.body.append(dialog);
+    dialog.showModal();
+  };
   img.addEventListener('click', large);
-  img.addEventListener('keydown', e => { if (e.key === 'Enter') large() });
+  img.addEventListener('keydown', e => {
+    if (e.key === 'Enter' || e.key === ' ') { e.preventDefault(); large() }
+  });
 }"""

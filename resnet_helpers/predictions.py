@@ -294,7 +294,7 @@ def draw_overview(predictions, class_names, true, predicted, indices, chosen=Non
     _add_probabilities(sketch, corner, predictions, class_names, index)
     sketch.text(width / 2, note / 2, "the surest first; below each image: true class, predicted "
                 "class and its probability", 11, GREY, **CENTRED)
-    _add_images(sketch, (0.1, note), predictions, class_names, indices, chosen)
+    _add_images(sketch, (0.1, note), predictions, class_names, indices, chosen, choices=True)
     return sketch
 
 
@@ -311,7 +311,7 @@ def _sign(label, guess):
     return ("✓", TEXT_GREEN) if label == guess else ("✗", TEXT_ORANGE)
 
 
-def _add_images(sketch, corner, predictions, class_names, indices, chosen):
+def _add_images(sketch, corner, predictions, class_names, indices, chosen, choices=False):
     left, bottom = corner
     for i, index in enumerate(indices):
         x, top = left + (i + 0.5) * IMAGE_PITCH, bottom + ROW_HEIGHT
@@ -319,6 +319,8 @@ def _add_images(sketch, corner, predictions, class_names, indices, chosen):
         _add_image(sketch, predictions.images[index], x, top - 0.5, THUMBNAIL)
         if i == chosen:
             sketch.box(x, top - 0.5, 0.97, 0.97, line_width=2.5)
+        if choices:
+            sketch.choice(x, top - 0.5, 0.97, 0.97, f"image {i + 1}", image=i + 1)
         sign, color = _sign(label, guess)
         words = (_short(class_names[label], 11), f"{sign} {_short(class_names[guess], 10)}",
                  f"{p:.2f}")
@@ -381,7 +383,7 @@ def _add_confusion(sketch, corner, predictions, class_names, true, predicted):
                 sketch.box(x, y, CELL, CELL, BLUE, edge=None, opacity=shade)
             sketch.text(x, y, count, 9.5, WHITE if shade == 1 else BLACK, **CENTRED)
             sketch.choice(x, y, CELL, CELL, f"true class {name}, answer {class_names[guess]}",
-                          true=c, answer=guess)
+                          true=c, answer=guess, image=1)
     sketch.text((left + right) / 2, top + 1.0, "predicted class", 9.5, GREY, **CENTRED)
     sketch.text(left - 0.06, top + 0.12, "true class", 9.5, GREY, "right", "center")
     if (true, predicted) != (None, None):

@@ -175,7 +175,7 @@ class Sketch:
 
         Args:
             words: what it is, for the mouse that rests on it.
-            chosen: {control: number of its option}, for `assets/live.js`.
+            chosen: {control: what addresses call its option}, for `assets/live.js`.
         """
         self._elements.append(
             f'<rect {self._frame(x - width / 2, y + height / 2, width, height)} '

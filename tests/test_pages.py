@@ -7,8 +7,16 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import resnet_helpers as d2l
 from resnet_helpers import live, pages, publish
-from resnet_helpers.widgets import BlockExplorer, FunctionClassExplorer, ModelExplorer
+from resnet_helpers.experiments import train_small_net
+from resnet_helpers.predictions import predict
+from resnet_helpers.widgets import (
+    BlockExplorer,
+    FunctionClassExplorer,
+    ModelExplorer,
+    PredictionBrowser,
+)
 
 WIDGETS = {"block": BlockExplorer, "classes": FunctionClassExplorer, "model": ModelExplorer}
 drawn = functools.cache(live.Drawn)
@@ -29,6 +37,33 @@ def test_every_state_is_what_jupyterlab_shows(name):
         assert list(changes) == [button.description for box in explorer.above
                                  for button in box.children
                                  if button.layout.display != "none"]
+    explorer.close()
+
+
+@pytest.mark.slow
+def test_every_page_of_the_prediction_browser_is_what_jupyterlab_shows():
+    net = train_small_net(20, num_epochs=1)[0]
+    predictions = predict(net, d2l.load_data_fashion_mnist(250, subset=True)[1])
+    show = live.by_predictions(PredictionBrowser(predictions=predictions))
+    browser = PredictionBrowser(predictions=predictions)
+    for _, traits in live.states("predictions"):
+        browser.true, browser.predicted = traits["true"], traits["predicted"]
+        browser.image = max(1, min(traits["image"], len(browser.indices)))
+        sketch, alt = browser._still()
+        shown = show(**traits)
+        assert shown.picture == sketch.svg(alt) and shown.text == browser.text
+    browser.close()
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+def test_controls_have_the_labels_of_jupyterlab(name):
+    explorer, there = WIDGETS[name](), set()
+    for control in explorer._controls.values():
+        there |= {control.input.description, *getattr(control.input, "_options_labels", ())}
+    for axis in live.EXPLORERS[name][1]:
+        shown = (axis.label or axis.name).split(" → ")
+        if axis.name != "data":  # points and noise at once
+            assert there >= {*shown} or there >= {*axis.options}, axis.name
     explorer.close()
 
 

@@ -109,22 +109,104 @@ def test_an_answer_is_folded_until_it_is_asked_for(visit):
     assert details.locator("pre").first.is_visible()
 
 
-@pytest.mark.parametrize("address", PAGES)
-def test_a_phone_shows_whole_lines_without_moving_the_page(visit, address):
-    page = visit(address, width=390)
-    wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    assert wide <= 0
-    cut = page.evaluate("""() => [...document.querySelectorAll('.highlight pre')].filter(pre =>
-        pre.scrollWidth > pre.clientWidth + 1
-        && !['auto', 'scroll'].includes(getComputedStyle(pre).overflowX)
-        && !['auto', 'scroll'].includes(getComputedStyle(pre.parentElement).overflowX)).length""")
-    assert cut == 0
+# Elements that reach out of the window or are cut, where nothing can be scrolled to show the rest.
+CUT = """() => [...document.querySelectorAll('body *')].filter(element => {
+    const inner = element.parentElement.closest('svg, math');
+    if (inner || !element.checkVisibility()) return false;
+    let right = element.getBoundingClientRect().right;
+    for (let around = element; around; around = around.parentElement) {
+        const style = getComputedStyle(around), edge = around.getBoundingClientRect().right;
+        if (style.clipPath !== 'none') return false;  // for screen readers
+        if (around === element) continue;
+        if (['auto', 'scroll'].includes(style.overflowX)) right = Math.min(right, edge);
+        else if (style.overflowX !== 'visible' && right > edge + 1) return true;
+    }
+    return right > innerWidth + 1;
+}).map(element => `${element.tagName}.${element.className}: ${element.textContent.slice(0, 60)}`)"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 640, 768, 1280])  # 640: a projector, at twice the size
 @pytest.mark.parametrize("address", PAGES)
-def test_nothing_keeps_people_out(visit, violations, address, scheme):
-    assert violations(visit(address, scheme=scheme).locator(":root")) == []
+def test_nothing_is_cut(visit, address, width):
+    page = visit(address, width=width)
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert page.evaluate(CUT) == []
+
+
+@pytest.mark.parametrize("width, scheme", [(1280, "light"), (1280, "dark"), (390, "light")])
+@pytest.mark.parametrize("address", PAGES)
+def test_nothing_keeps_people_out(visit, violations, address, width, scheme):
+    page = visit(address, width=width, scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true })")
+    assert violations(page.locator(":root")) == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_picture_opens_large_and_closes_with_the_keyboard(visit, width):
+    page = visit("01_function_classes.html", width=width)
+    picture = page.locator("main img[role=button]").first
+    before = picture.bounding_box()["width"]
+    picture.focus()
+    page.keyboard.press("Space")
+    large = page.locator("dialog img")
+    assert large.bounding_box()["width"] > 1.2 * before
+    assert large.get_attribute("alt") == picture.get_attribute("alt") != ""
+    dialog = page.locator("dialog")
+    dialog.evaluate("dialog => dialog.scrollTo(9999, 9999)")  # all of it can be reached
+    assert large.bounding_box()["x"] + large.bounding_box()["width"] <= width + 1
+    page.keyboard.press("Escape")
+    assert dialog.count() == 0
+    assert picture.evaluate("picture => picture === document.activeElement")
+    picture.click()
+    page.locator("dialog button").click()
+    assert dialog.count() == 0
+
+
+def test_the_colours_follow_the_system_while_the_page_is_open(visit):
+    page = visit("explorers.html")
+    paper = "getComputedStyle(document.querySelector('[data-live=block] svg')).backgroundColor"
+    before = page.evaluate(paper)
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate("document.body.dataset.jpThemeLight") == "false"
+    assert page.evaluate(paper) != before
+
+
+def test_each_page_leads_to_the_next_and_back(visit, site):
+    page, seen = visit(PAGES[0]), [PAGES[0]]
+    while (following := page.locator("footer a", has_text="Next: ")).count():
+        before = page.url
+        following.click()
+        assert page.locator("footer a", has_text="Previous: ").evaluate("a => a.href") == before
+        seen.append(page.url.removeprefix(f"{site.as_uri()}/"))
+    assert seen == [address for address in PAGES if address != "index.html"]
+    page.locator("header a", has_text="Explorers").click()
+    assert page.locator("header li").count() == len(live.EXPLORERS)
+
+
+def test_the_handle_stays_at_the_last_image_and_tells_its_number(visit):
+    page = visit("explorers.html#predictions?true=0&answer=4&image=1")
+    handle = page.get_by_role("slider", name="image")
+    handle.focus()
+    page.keyboard.press("End")
+    count = int(re.search(r"of (\d+):", status(page, "predictions"))[1])
+    assert count < 8 and f"Image {count} of {count}" in status(page, "predictions")
+    assert f"image={count}" in page.url and handle.input_value() == f"{count}"
+    assert page.locator("[data-live=predictions] output").inner_text() == f"{count}"
+
+
+def test_the_keyboard_stays_in_the_explorer_after_a_button_has_mended_it(visit):
+    page = visit("explorers.html#block?use_1x1conv=0&strides=2&channels=3-6")
+    page.locator("[data-live=block] .mend button").first.focus()
+    page.keyboard.press("Enter")
+    assert page.get_by_role("checkbox", name="use_1x1conv").evaluate(
+        "box => box === document.activeElement && box.checked")
+
+
+def test_what_an_address_leaves_out_is_as_at_first(visit):
+    page = visit("explorers.html#block?channels=1-1")
+    page.evaluate("location.hash = '#block?use_1x1conv=0'")
+    assert status(page) == status(visit("explorers.html#block?use_1x1conv=0"))
 
 
 def test_the_front_page_is_one_screen_with_all_notebooks(visit):
