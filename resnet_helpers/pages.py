@@ -116,7 +116,8 @@ def notebook_page(path, place, course, drawn):
     for cell in soup.find_all("th"):
         if not cell.get_text(strip=True):
             cell.name = "td"
-    for wide in soup.select(".highlight, math[display=block], table, .jp-RenderedText"):
+    for wide in soup.select(".highlight, .jp-MarkdownOutput:has(math), math[display=block], table, "
+                            ".jp-RenderedText"):
         wide["tabindex"] = "0"  # so that the keyboard can scroll it
     if soup.main:
         soup.main.name = "div"  # the page has its own
@@ -218,6 +219,7 @@ def _text_page(path, place, course):
     from nbconvert.filters import markdown2html
     body = markdown2html(path.read_text(encoding="utf-8"))
     body = re.sub(r'<input class="task-list-item-checkbox"[^>]*>', "☐ ", body)
+    body = body.replace('<div class="highlight">', '<div class="highlight" tabindex="0">')
     body = body.replace("<table>", '<div class="wide" tabindex="0"><table>').replace(
         "</table>", "</table></div>").replace("<th></th>", "<td></td>")
     return _page(body, place, course)

@@ -168,7 +168,7 @@ def test_the_colours_follow_the_system_while_the_page_is_open(visit):
     paper = "getComputedStyle(document.querySelector('[data-live=block] svg')).backgroundColor"
     before = page.evaluate(paper)
     page.emulate_media(color_scheme="dark")
-    assert page.evaluate("document.body.dataset.jpThemeLight") == "false"
+    page.wait_for_function("document.body.dataset.jpThemeLight === 'false'")
     assert page.evaluate(paper) != before
 
 
@@ -181,6 +181,7 @@ def test_each_page_leads_to_the_next_and_back(visit, site):
         seen.append(page.url.removeprefix(f"{site.as_uri()}/"))
     assert seen == [address for address in PAGES if address != "index.html"]
     page.locator("header a", has_text="Explorers").click()
+    page.locator("header li").first.wait_for(state="attached")
     assert page.locator("header li").count() == len(live.EXPLORERS)
 
 
