@@ -345,7 +345,7 @@ _LARGE = """for (const img of document.querySelectorAll('main img[role=button]')
     close.textContent = 'Close';
     dialog.tabIndex = 0;
     const copy = Object.assign(new Image(), {src: img.src, alt: img.alt});
-    copy.style.filter = getComputedStyle(img).filter;  // which makes it dark
+    copy.style.content = getComputedStyle(img).content;  // the dark picture on a dark page
     dialog.append(close, copy);
     dialog.setAttribute('aria-label', 'the picture, large');
     dialog.onclick = () => dialog.close();

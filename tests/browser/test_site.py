@@ -158,7 +158,10 @@ def test_a_picture_opens_large_and_closes_with_the_keyboard(visit, width):
     page.keyboard.press("Escape")
     assert dialog.count() == 0
     assert picture.evaluate("picture => picture === document.activeElement")
+    page.emulate_media(color_scheme="dark")
     picture.click()
+    content = "picture => getComputedStyle(picture).content"
+    assert large.evaluate(content) == picture.evaluate(content) != "normal"
     page.locator("dialog button").click()
     assert dialog.count() == 0
 
