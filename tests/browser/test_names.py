@@ -1,8 +1,12 @@
-"""What screen readers are told of the explorers in JupyterLab: a name for every control, and no
-barrier that axe knows.
+"""What screen readers are told in JupyterLab: a name for every control of an explorer, words for
+every picture, and no barrier that axe knows.
 """
 
+import json
+
 import pytest
+
+from resnet_helpers.publish import NOTEBOOKS
 
 from .explorers import Explorer
 
@@ -57,3 +61,28 @@ def test_nothing_keeps_people_out(shown, violations, theme):
     explorer, _ = shown
     explorer.notebook.set_theme(theme)
     assert violations(explorer.output) == []
+
+
+@pytest.mark.parametrize("name", sorted({path for path, _ in EXPLORERS.values()}))
+def test_pictures_of_a_saved_notebook_are_shown_and_described_untrusted(lab, name):
+    notebook = lab.open(name)
+    cells = "window.jupyterapp.shell.currentWidget.content.widgets"
+    trusted = notebook.page.evaluate(f"""() => {cells}.filter(
+        cell => cell.model.type === 'code').map(cell => cell.model.trusted)""")
+    assert trusted and not any(trusted)
+    saved = json.loads((NOTEBOOKS / name).read_text(encoding="utf-8"))["cells"]
+    expected = sum("image/png" in output.get("data", {}) and "source_hidden" not in
+                   cell["metadata"].get("jupyter", {}) for cell in saved
+                   for output in cell.get("outputs", []))
+    words = notebook.page.evaluate(f"""async () => {{
+        const found = [];
+        for (const cell of {cells}.filter(cell => cell.model.type === 'code')) {{
+            cell.outputHidden = false;
+            cell.node.scrollIntoView();
+            await new Promise(done => setTimeout(done, 50));
+            for (const picture of cell.node.querySelectorAll('img[src^="data:image/png"]'))
+                if (picture.naturalWidth) found.push(picture.alt);
+        }}
+        return found;
+    }}""")
+    assert len(words) == expected > 0 and all(len(alt) > 20 for alt in words)
