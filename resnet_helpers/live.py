@@ -247,9 +247,11 @@ class Drawn:
         """The explorer in a state, as HTML: native controls, picture, table and sentence."""
         form = "".join(_control(self.name, axis, i)
                        for axis, i in zip(self.axes, numbers, strict=True))
+        table = self.table(numbers)
+        scrolls = ' tabindex="0"' if "<table" in table else ""  # by keyboard, too
         return (f'<section class="live" data-live="{self.name}" aria-label="{self.name} explorer">'
                 f'<form>{form}</form><p class="mend"></p><div class="picture" tabindex="0">'
-                f'{self.picture(numbers)}</div><div class="table">{self.table(numbers)}</div>'
+                f'{self.picture(numbers)}</div><div class="table"{scrolls}>{table}</div>'
                 f'<p role="status" aria-live="polite">{html.escape(self.states[numbers][2])}</p>'
                 f"</section>")
 

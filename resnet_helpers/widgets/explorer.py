@@ -241,7 +241,7 @@ def table(head, rows, caption=""):
     for first, *rest in rows:
         name = cell("th", first, ' scope="row"')
         body += f"<tr>{name}{''.join(cell('td', value) for value in rest)}</tr>"
-    return ('<div style="width: 0; min-width: 100%; overflow-x: auto" tabindex="0">'
+    return ('<div style="width: 0; min-width: 100%; overflow-x: auto">'
             f'<table class="rh-table"><caption>{html.escape(caption)}</caption>'
             f"<thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>")
 
