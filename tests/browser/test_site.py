@@ -30,6 +30,11 @@ def visit(open_page, site):
     return visit
 
 
+def address_of(page):
+    """What the address bar shows; `page.url` learns of it a little later."""
+    return page.evaluate("location.href")
+
+
 def status(page, name="block"):
     return page.locator(f"[data-live={name}] [role=status]").inner_text()
 
@@ -44,7 +49,7 @@ def test_an_address_a_click_and_a_key_choose_a_state(visit):
     assert status(page) == explorer.text and "cannot be added" in explorer.text
     page.locator("[data-live=block] .mend button", has_text="use_1x1conv=True").click()
     explorer.use_1x1conv = True
-    assert status(page) == explorer.text and "use_1x1conv=1" in page.url
+    assert status(page) == explorer.text and "use_1x1conv=1" in address_of(page)
     page.get_by_role("checkbox", name="use_1x1conv").focus()
     page.keyboard.press("Space")
     explorer.use_1x1conv = False
@@ -79,14 +84,14 @@ def test_every_explorer_follows_its_controls(visit, name):
     else:
         control.locator("input").last.focus()
         page.keyboard.press("ArrowRight")
-    assert page.url.split("#")[1].startswith(f"{name}?")
+    assert address_of(page).split("#")[1].startswith(f"{name}?")
     assert status(page, name) != before or name in ("block", "predictions")
 
 
 def test_a_click_on_a_number_of_the_confusion_matrix_chooses_it(visit):
     page = visit("explorers.html#predictions")
     page.locator("[data-live=predictions] [data-choice]").nth(6 * 10 + 4).click()
-    assert "true=6&answer=4" in page.url
+    assert "true=6&answer=4" in address_of(page)
     assert "of class shirt" in status(page, "predictions")
     assert "taken for a coat" in status(page, "predictions")
 
@@ -156,14 +161,14 @@ def test_a_picture_opens_large_and_closes_with_the_keyboard(visit, width):
     dialog.evaluate("dialog => dialog.scrollTo(9999, 9999)")  # all of it can be reached
     assert large.bounding_box()["x"] + large.bounding_box()["width"] <= width + 1
     page.keyboard.press("Escape")
-    assert dialog.count() == 0
+    dialog.wait_for(state="detached")
     assert picture.evaluate("picture => picture === document.activeElement")
     page.emulate_media(color_scheme="dark")
     picture.click()
     content = "picture => getComputedStyle(picture).content"
     assert large.evaluate(content) == picture.evaluate(content) != "normal"
     page.locator("dialog button").click()
-    assert dialog.count() == 0
+    dialog.wait_for(state="detached")
 
 
 def test_the_colours_follow_the_system_while_the_page_is_open(visit):
@@ -178,13 +183,14 @@ def test_the_colours_follow_the_system_while_the_page_is_open(visit):
 def test_each_page_leads_to_the_next_and_back(visit, site):
     page, seen = visit(PAGES[0]), [PAGES[0]]
     while (following := page.locator("footer a", has_text="Next: ")).count():
-        before = page.url
-        following.click()
+        before = address_of(page)
+        with page.expect_navigation():
+            following.click()
         assert page.locator("footer a", has_text="Previous: ").evaluate("a => a.href") == before
-        seen.append(page.url.removeprefix(f"{site.as_uri()}/"))
+        seen.append(address_of(page).removeprefix(f"{site.as_uri()}/"))
     assert seen == [address for address in PAGES if address != "index.html"]
-    page.locator("header a", has_text="Explorers").click()
-    page.locator("header li").first.wait_for(state="attached")
+    with page.expect_navigation():
+        page.locator("header a", has_text="Explorers").click()
     assert page.locator("header li").count() == len(live.EXPLORERS)
 
 
@@ -195,7 +201,7 @@ def test_the_handle_stays_at_the_last_image_and_tells_its_number(visit):
     page.keyboard.press("End")
     count = int(re.search(r"of (\d+):", status(page, "predictions"))[1])
     assert count < 8 and f"Image {count} of {count}" in status(page, "predictions")
-    assert f"image={count}" in page.url and handle.input_value() == f"{count}"
+    assert f"image={count}" in address_of(page) and handle.input_value() == f"{count}"
     assert page.locator("[data-live=predictions] output").inner_text() == f"{count}"
 
 
@@ -209,7 +215,10 @@ def test_the_keyboard_stays_in_the_explorer_after_a_button_has_mended_it(visit):
 
 def test_what_an_address_leaves_out_is_as_at_first(visit):
     page = visit("explorers.html#block?channels=1-1")
-    page.evaluate("location.hash = '#block?use_1x1conv=0'")
+    page.evaluate("""() => new Promise(done => {
+        addEventListener('hashchange', () => setTimeout(done));
+        location.hash = '#block?use_1x1conv=0';
+    })""")
     assert status(page) == status(visit("explorers.html#block?use_1x1conv=0"))
 
 
