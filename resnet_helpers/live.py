@@ -131,18 +131,23 @@ def by_widget(explorer_class):
     return show
 
 
-def by_predictions(browser=None):
+def by_predictions():
+    """`by_browser` for a residual network of 20 layers and the test images of this package."""
+    net, _ = train_small_net(20, num_epochs=4)
+    browser = PredictionBrowser(net, load_data_fashion_mnist(250, subset=True)[1])
+    return by_browser(browser, "<p>The network has 20 layers with shortcuts, and was trained on "
+                               "6,000 images. A number of the matrix and an image can be "
+                               "clicked.</p>")
+
+
+def by_browser(browser, about=""):
     """A function of two classes and a number that shows the still picture of a `PredictionBrowser`.
 
-    Without a browser the answers are those of a residual network of 20 layers to the test images of
-    this package. Past the last image the last one stays.
-    """
-    if browser is None:
-        net, _ = train_small_net(20, num_epochs=4)
-        browser = PredictionBrowser(net, load_data_fashion_mnist(250, subset=True)[1])
-    about = ("<p>The network has 20 layers with shortcuts, and was trained on 6,000 images. A "
-             "number of the matrix and an image can be clicked.</p>")
+    Past the last image the last one stays.
 
+    Args:
+        about: HTML below each picture.
+    """
     @functools.cache
     def draw(true, predicted, image):
         browser.true, browser.predicted = true, predicted

@@ -58,11 +58,10 @@ def make_pages(notebooks, texts, out, address=None, drawn=None):
     """
     from nbconvert import HTMLExporter
     root = notebooks[0].parent
-    places = [path.relative_to(root).with_suffix(SUFFIX) for path in notebooks]
-    titles = {place: notebook_title(path) for place, path in zip(places, notebooks, strict=True)}
-    text_places = [path.relative_to(root).with_suffix(SUFFIX) for path in texts]
-    for path, place in zip(texts, text_places, strict=True):
-        titles[place] = heading(path.read_text(encoding="utf-8")) or path.stem
+    places = {path: path.relative_to(root).with_suffix(SUFFIX) for path in (*notebooks, *texts)}
+    titles = {places[path]: notebook_title(path) for path in notebooks}
+    titles |= {places[path]: heading(path.read_text(encoding="utf-8")) or path.stem
+               for path in texts}
     course = Course(titles | {EXPLORERS_PAGE: "The explorers"}, address)
     drawn = {name: Drawn(name) for name in EXPLORERS} if drawn is None else drawn
     for name, explorer in drawn.items():
@@ -73,13 +72,13 @@ def make_pages(notebooks, texts, out, address=None, drawn=None):
     for name in (FILM, STILL_OF_FILM):
         if (film := root.parent / ".github" / name).is_file():
             shutil.copyfile(film, out / name)
-    for path, place in zip(notebooks, places, strict=True):
-        yield write_page(out / place, notebook_page(path, place, course, drawn))
-    for path, place in zip(texts, text_places, strict=True):
-        yield write_page(out / place, _text_page(path, place, course))
+    for path in notebooks:
+        yield write_page(out / places[path], notebook_page(path, places[path], course, drawn))
+    for path in texts:
+        yield write_page(out / places[path], _text_page(path, places[path], course))
     yield write_page(out / EXPLORERS_PAGE, _explorers_page(drawn, course))
     film = _FILM if (out / FILM).is_file() else ""
-    yield write_page(out / "index.html", _front_page(course, drawn, notebooks, film))
+    yield write_page(out / FRONT, _front_page(course, drawn, notebooks, film))
 
 
 def notebook_title(path):
@@ -296,7 +295,7 @@ def _navigation(up, body, run):
     items = "".join(f'<li><a href="#{anchor}">{words}</a></li>' for anchor, words in sections)
     contents = f"<details><summary>On this page</summary><ul>{items}</ul></details>"
     contents = contents if items else ""
-    return (f'<nav aria-label="site"><a href="{up}index.html">{TITLE}</a> '
+    return (f'<nav aria-label="site"><a href="{up}{FRONT}">{TITLE}</a> '
             f'<a href="{up}{EXPLORERS_PAGE}">Explorers</a>{contents}{run}</nav>')
 
 

@@ -55,8 +55,8 @@ def main(arguments=None):
         parser.error(f"{options.out} is where the notebooks are: name another folder")
     if is_class and (obstacle := class_obstacle(options.out)):
         parser.error(obstacle)
-    further = {"address": options.address} if options.kind == "site" else {}
-    for page in KINDS[options.kind](paths, options.out, **further):
+    more = {"address": options.address} if options.kind == "site" else {}
+    for page in KINDS[options.kind](paths, options.out, **more):
         print(page)
     if is_class:
         print(next_steps(options.out, paths[0].name, options.address))

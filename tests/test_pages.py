@@ -44,7 +44,7 @@ def test_every_state_is_what_jupyterlab_shows(name):
 def test_every_page_of_the_prediction_browser_is_what_jupyterlab_shows():
     net = train_small_net(20, num_epochs=1)[0]
     predictions = predict(net, d2l.load_data_fashion_mnist(250, subset=True)[1])
-    show = live.by_predictions(PredictionBrowser(predictions=predictions))
+    show = live.by_browser(PredictionBrowser(predictions=predictions))
     browser = PredictionBrowser(predictions=predictions)
     for _, traits in live.states("predictions"):
         browser.true, browser.predicted = traits["true"], traits["predicted"]

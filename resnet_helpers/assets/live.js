@@ -1,18 +1,20 @@
 // Explorers on pages without a kernel: each control chooses a picture that was drawn beforehand.
 for (const box of document.querySelectorAll('[data-live]')) {
   const name = box.dataset.live, {parts, shown, states} = LIVE[name];
-  const axes = [...box.querySelectorAll('[data-axis]')].map(element => ({
-    name: element.dataset.axis, values: JSON.parse(element.dataset.values),
-    inputs: [...element.querySelectorAll('input, select')] }));
+  const axes = [...box.querySelectorAll('[data-axis]')].map(element => {
+    const inputs = [...element.querySelectorAll('input, select')];
+    return { name: element.dataset.axis, values: JSON.parse(element.dataset.values), inputs,
+      least: +(inputs[0].min || 0) };  // a slider shows its values, not their numbers
+  });
   const joined = pieces => pieces.map(i => parts[i]).join('');
 
-  const read = ({inputs}) => inputs[0].type === 'checkbox' ? +inputs[0].checked
+  const read = ({inputs, least}) => inputs[0].type === 'checkbox' ? +inputs[0].checked
     : inputs[0].type === 'radio' ? +inputs.find(input => input.checked).value
-    : +inputs[0].value - (inputs[0].min || 0);
-  const write = ({inputs}, i) => {
+    : +inputs[0].value - least;
+  const write = ({inputs, least}, i) => {
     if (inputs[0].type === 'checkbox') inputs[0].checked = !!i;
     else if (inputs[0].type === 'radio') inputs[i].checked = true;
-    else inputs[0].value = i + +(inputs[0].min || 0);
+    else inputs[0].value = i + least;
   };
   const key = () => axes.map(read).join('.'), initial = axes.map(read);
 
